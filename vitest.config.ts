@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config'
+import { PlainSummary } from './scripts/plain-summary.ts'
+
+export default defineConfig({
+  resolve: { conditions: ['workspace-source'] },
+  ssr: { resolve: { conditions: ['workspace-source'], externalConditions: ['workspace-source'] } },
+  test: {
+    include: ['{packages,apps,testing}/**/*.test.ts'],
+    exclude: ['**/node_modules/**', '**/dist/**'],
+    reporters: ['default', new PlainSummary()],
+    pool: 'forks',
+    execArgv: ['--conditions=workspace-source'],
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 120_000,
+  },
+})
