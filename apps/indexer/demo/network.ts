@@ -1,0 +1,126 @@
+// A whole small network on 127.0.0.1: a relay, some PDSs and a PLC directory, over real HTTP, serving signed repos that
+// are generated from a seed when they are asked for. Options in, URLs and the accounts out. No part of it needs a disk.
+import { cidOf, cidText } from 'repo-stream/fixtures'
+import { createPds } from './pds.ts'
+import { createPlc } from './plc.ts'
+import { createPopulation, type DemoAccount } from './population.ts'
+import type { DemoRecord } from './posts.ts'
+import { createRelay } from './relay.ts'
+import { createRepos } from './repos.ts'
+import { type DemoServer, type Handler, json, startServer } from './server.ts'
+import type { DemoWorld } from './world.ts'
+
+export interface DemoNetworkOptions {
+  /** The same seed and sizes give the same network. Default 1. */
+  readonly seed?: number
+  /** Default 500. */
+  readonly accounts?: number
+  /** Default 3. */
+  readonly pdsCount?: number
+  /** Records of the median account (default 20), and the deviation of the logarithm of their number (default 1.5). */
+  readonly medianRecords?: number
+  readonly spread?: number
+  /** Default 2 repos of 6,000 records. */
+  readonly bigRepos?: { readonly count: number; readonly records: number }
+  /** The relay's port; the default, 0, takes a free one. */
+  readonly port?: number
+  /** Compress for whoever accepts it, as servers do. Default true. */
+  readonly gzip?: boolean
+  /** Listings name real heads, for which every listed repo is built. Default: up to 2,000 accounts. */
+  readonly exactHeads?: boolean
+  /** CAR bytes kept after they were served. Default 64 MiB. */
+  readonly cacheBytes?: number
+  /** The relay's largest page. Default 100, so that a small network has several. */
+  readonly relayPageLimit?: number
+  /** Put around each server's handler: tests misbehave with it. */
+  readonly wrap?: (handler: Handler, role: ServerRole) => Handler
+}
+
+export type ServerRole = { readonly kind: 'relay' | 'plc' } | { readonly kind: 'pds'; readonly index: number }
+
+export interface DemoNetwork {
+  readonly relayUrl: string
+  readonly plcUrl: string
+  readonly pdsUrls: readonly string[]
+  readonly accounts: readonly DemoAccount[]
+  readonly requests: RequestLog
+  /** What the account's repo holds, not in key order. */
+  recordsOf(account: DemoAccount): Iterable<DemoRecord>
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** What was asked of all servers. A separate process serves it as JSON at the relay's `/_requests`. */
+export interface RequestLog {
+  readonly byMethod: Map<string, number>
+  /** getRepo requests to a PDS for each DID. */
+  readonly getRepo: Map<string, number>
+}
+
+export async function startDemoNetwork(options: DemoNetworkOptions = {}): Promise<DemoNetwork> {
+  const { gzip = true, wrap = (handler) => handler } = options
+  const population = createPopulation({
+    seed: options.seed ?? 1,
+    accounts: options.accounts ?? 500,
+    pdsCount: options.pdsCount ?? 3,
+    medianRecords: options.medianRecords ?? 20,
+    spread: options.spread ?? 1.5,
+    bigRepos: options.bigRepos ?? { count: 2, records: 6000 },
+  })
+  const pdsUrls: string[] = []
+  const world: DemoWorld = {
+    population,
+    repos: createRepos(population, { cacheBytes: options.cacheBytes ?? 64 * 1024 * 1024 }),
+    exactHeads: options.exactHeads ?? population.accounts.length <= 2000,
+    placeholderCid: cidText(cidOf(new Uint8Array())),
+    relayPageLimit: options.relayPageLimit ?? 100,
+    pdsUrls,
+    pdsUrl: ({ pds }) => pdsUrls[pds] ?? '',
+  }
+  const requests: RequestLog = { byMethod: new Map(), getRepo: new Map() }
+  const servers: DemoServer[] = []
+
+  async function serve(handler: Handler, role: ServerRole, port = 0): Promise<string> {
+    const server = await startServer(counted(wrap(handler, role), role, requests), { port, gzip })
+    servers.push(server)
+    return server.url
+  }
+
+  for (let index = 0; index < population.options.pdsCount; index++) {
+    pdsUrls.push(await serve(createPds(index, world), { kind: 'pds', index }))
+  }
+  const plcUrl = await serve(createPlc(world), { kind: 'plc' })
+  const relayUrl = await serve(createRelay(world), { kind: 'relay' }, options.port)
+  const close = async () => {
+    await Promise.all(servers.map((server) => server.close()))
+  }
+  return {
+    relayUrl,
+    plcUrl,
+    pdsUrls,
+    accounts: population.accounts,
+    requests,
+    recordsOf: (account) => world.repos.records(account),
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+function counted(handler: Handler, role: ServerRole, requests: RequestLog): Handler {
+  return (request) => {
+    if (role.kind === 'relay' && request.method === '/_requests') {
+      return json(200, {
+        byMethod: Object.fromEntries(requests.byMethod),
+        getRepo: Object.fromEntries(requests.getRepo),
+      })
+    }
+    const name = `${role.kind} ${request.method.startsWith('/did:') ? '/did' : request.method}`
+    increment(requests.byMethod, name)
+    const did = request.params.get('did')
+    if (role.kind === 'pds' && did !== null && request.method === 'com.atproto.sync.getRepo')
+      increment(requests.getRepo, did)
+    return handler(request)
+  }
+}
+
+const increment = (counts: Map<string, number>, name: string) => counts.set(name, (counts.get(name) ?? 0) + 1)
