@@ -1,0 +1,108 @@
+// Every error that the indexer names: one table gives each code its class and says what to do about it.
+// A class is acted on in one place (crawl.ts); nobody matches on message text.
+import { RepoStreamError } from 'repo-stream'
+
+/**
+ * What an error means for the crawl.
+ * - `retry`: nothing is known about the repo; ask again later.
+ * - `gone`: the account is inactive or deleted; a state, not a failure.
+ * - `reject-record`: one record cannot be stored; it becomes a row in `rejects`, its repo goes on.
+ * - `fail-repo`: what the host sent is wrong; retried slowly.
+ * - `stop-run`: going on makes no sense; exit.
+ */
+export type ErrorClass = 'retry' | 'gone' | 'reject-record' | 'fail-repo' | 'stop-run'
+
+export const errorCodes = {
+  /** An argument, flag or environment variable is wrong. The message names it and the nearest valid one. */
+  BadUsage: 'stop-run',
+  /** The database cannot be reached, or was lost and did not come back. Start again: nothing that was done is lost. */
+  DatabaseUnavailable: 'stop-run',
+  /** No embedded PostgreSQL is installed for this machine. Give `--database` or DATABASE_URL. */
+  EmbeddedDatabaseMissing: 'stop-run',
+  /** The embedded PostgreSQL could not be made or started; the message quotes its log, `postgres/server.log` in the data directory. */
+  EmbeddedDatabaseFailed: 'stop-run',
+  /** A walk needed the disk and the disk had no room. Free some or set `--spill-dir`; the repo is tried again. */
+  SpillDiskFull: 'retry',
+
+  // Talking to hosts: http.ts, fetch.ts. `details` has the url; `details.retryAtMs` when the host said when.
+  /** The host's name does not resolve. Transient, or the host is gone: it cools down and is asked more and more rarely. */
+  DnsFailed: 'retry',
+  /** No connection: refused, unreachable or timed out. The host cools down. */
+  ConnectFailed: 'retry',
+  /** The TLS handshake or certificate is bad. The host cools down; its operator must mend it. */
+  TlsFailed: 'retry',
+  /** The connection broke, or the body ended before its end. Asked again. */
+  ConnectionLost: 'retry',
+  /** The host took the request and answered nothing in `headersTimeoutMs`. */
+  HeadersTimeout: 'retry',
+  /** The body stood still for `bodyIdleTimeoutMs`. */
+  BodyStalled: 'retry',
+  /** The body trickles below `minimumBytesPerSecond`, or took longer than `bodyTimeoutMs` in all. */
+  BodyTooSlow: 'retry',
+  /** 429. The host says when to come back; the scheduler obeys. */
+  RateLimited: 'retry',
+  /** 5xx. The host cools down. */
+  HostError: 'retry',
+  /** 401 or 403: the host does not serve us. Asked again rarely; `--contact` tells its operator whom to write to. */
+  HostRefused: 'retry',
+  /** Not what was asked for: HTML, another content type, JSON of another shape. Often a parked domain or a proxy's page. */
+  BadResponse: 'retry',
+  /** The body does not decode as its `content-encoding` says, or the encoding is unknown. */
+  BadEncoding: 'retry',
+  /** The host answered 400 or another 4xx to a correct request. `details.error` is its XRPC error. */
+  XrpcRefused: 'fail-repo',
+  /** The decoded body is larger than `--max-repo-bytes`. Raise it if you believe the repo. */
+  BodyTooBig: 'fail-repo',
+  /** A few bytes expanded into very many: a decompression bomb. */
+  CompressionBomb: 'fail-repo',
+  /** More than `maxRedirects` hops. */
+  TooManyRedirects: 'fail-repo',
+  /** A redirect to something other than https. `--allow-private-hosts` permits http. */
+  RedirectRefused: 'fail-repo',
+  /** A host, or where it redirects to, has a private, loopback or reserved address. `--allow-private-hosts` permits it. */
+  AddressRefused: 'fail-repo',
+  /** A host that is no usable https origin. `--allow-private-hosts` permits http. */
+  HostInvalid: 'fail-repo',
+  /** The host does not have the repo (any more). */
+  RepoNotFound: 'gone',
+  /** The account is deactivated by its owner. */
+  RepoDeactivated: 'gone',
+  /** The account is taken down by its host. */
+  RepoTakendown: 'gone',
+  /** The account is suspended by its host. */
+  RepoSuspended: 'gone',
+
+  // From DID to host and key: resolve.ts.
+  /** Every PLC directory failed to answer. The DID is asked for again later. */
+  PlcUnavailable: 'retry',
+  /** The text is no DID of a method that atproto uses (plc, web). */
+  DidInvalid: 'fail-repo',
+  /** The directory, or the domain of a did:web, does not know the DID. */
+  DidNotFound: 'fail-repo',
+  /** The identity was deleted at the directory. */
+  DidTombstoned: 'gone',
+  /** The DID document is of another DID, or lacks a PDS or a usable signing key; `details.missing` says which. */
+  DidDocumentInvalid: 'fail-repo',
+} as const satisfies Record<string, ErrorClass>
+
+export type ErrorCode = keyof typeof errorCodes
+
+/** An error with a stable `code` (a key of `errorCodes`), the values involved and its cause. */
+export class IndexerError extends Error {
+  override readonly name = 'IndexerError'
+  readonly code: ErrorCode
+  readonly details: Readonly<Record<string, unknown>>
+
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; details?: Record<string, unknown> } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.details = options.details ?? {}
+  }
+}
+
+/** The class of any thrown value; `undefined` for one that nobody declared, which is a bug. */
+export function errorClass(error: unknown): ErrorClass | undefined {
+  if (error instanceof IndexerError) return errorCodes[error.code]
+  if (error instanceof RepoStreamError) return error.code === 'DiskFull' ? 'retry' : 'fail-repo'
+  return undefined
+}
