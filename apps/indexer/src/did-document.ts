@@ -1,0 +1,104 @@
+// Reads a DID document: where its repo lives, the key that signs it, its handle. In: parsed JSON. Out: an Identity.
+// Two dialects are met: the directory's (full ids, `Multikey`) and the legacy one (relative ids, 2019 key types whose
+// multibase is the bare curve point, often uncompressed). Both end as did:key.
+import { base58btc } from 'multiformats/bases/base58'
+import { IndexerError } from './errors.ts'
+
+export interface Identity {
+  did: string
+  /** The origin of the PDS. */
+  host: string
+  /** The repo's signing key as did:key. */
+  signingKey: string
+  /** As the document claims it; nobody has asked the handle's domain. */
+  handle: string | undefined
+}
+
+/** https://atproto.com/specs/did-plc, https://atproto.com/specs/did#at-protocol-did-identifier-syntax */
+export function isDid(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= 2048 && /^did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]$/.test(value)
+}
+
+/** Throws `DidDocumentInvalid` with `details.missing` when the document does not serve a repo. */
+export function readDidDocument(did: string, document: unknown, options: { allowHttp?: boolean } = {}): Identity {
+  if (!isObject(document) || document.id !== did) throw invalid(did, 'id', 'the document is not that of the DID')
+  const key = findById(document.verificationMethod, did, '#atproto')
+  const signingKey = key && readKey(key)
+  if (!signingKey) throw invalid(did, 'signingKey', 'no usable key with the id #atproto')
+  const service = findById(document.service, did, '#atproto_pds')
+  const host = service && service.type === 'AtprotoPersonalDataServer' ? service.serviceEndpoint : undefined
+  const origin = readOrigin(host, options.allowHttp ?? false)
+  if (!origin) throw invalid(did, 'host', 'no usable service with the id #atproto_pds')
+  return { did, host: origin, signingKey, handle: readHandle(document.alsoKnownAs) }
+}
+
+/** Lists in a document are searched this far. */
+const maxListLength = 100
+
+function findById(list: unknown, did: string, fragment: string): Record<string, unknown> | undefined {
+  if (!Array.isArray(list)) return undefined
+  for (const item of list.slice(0, maxListLength)) {
+    if (isObject(item) && (item.id === fragment || item.id === did + fragment)) return item
+  }
+  return undefined
+}
+
+function readOrigin(value: unknown, allowHttp: boolean): string | undefined {
+  if (typeof value !== 'string' || value.length > 512 || !URL.canParse(value)) return undefined
+  const url = new URL(value)
+  if (url.protocol !== 'https:' && !(allowHttp && url.protocol === 'http:')) return undefined
+  return url.hostname === '' || url.username !== '' || url.password !== '' ? undefined : url.origin
+}
+
+function readKey({ type, publicKeyMultibase: text }: Record<string, unknown>): string | undefined {
+  if (typeof text !== 'string' || text.length > 256 || !text.startsWith('z')) return undefined
+  if (type === 'Multikey') return `did:key:${text}`
+  const codec = typeof type === 'string' ? legacyKeyCodecs.get(type) : undefined
+  const point = codec && decodeBase58(text)
+  const compressed = point && compressPoint(point)
+  if (!codec || !compressed) return undefined
+  return `did:key:${base58btc.encode(Uint8Array.from([...codec, ...compressed]))}`
+}
+
+/** The multicodec prefix that a legacy key's type stands for (varints of secp256k1-pub and p256-pub). */
+const legacyKeyCodecs = new Map([
+  ['EcdsaSecp256k1VerificationKey2019', [0xe7, 0x01]],
+  ['EcdsaSecp256r1VerificationKey2019', [0x80, 0x24]],
+])
+
+function decodeBase58(text: string): Uint8Array | undefined {
+  try {
+    return base58btc.decode(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** SEC 1, 2.3.3: a compressed point is x behind 02 or 03, by the parity of y. */
+function compressPoint(point: Uint8Array): Uint8Array | undefined {
+  if (point.length === 33 && (point[0] === 2 || point[0] === 3)) return point
+  const last = point[64]
+  if (point.length !== 65 || point[0] !== 4 || last === undefined) return undefined
+  return Uint8Array.from([2 + (last & 1), ...point.subarray(1, 33)])
+}
+
+/** A domain name of at most 253 characters (https://atproto.com/specs/handle). */
+const handlePattern = /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/
+
+function readHandle(names: unknown): string | undefined {
+  if (!Array.isArray(names)) return undefined
+  for (const name of names.slice(0, maxListLength)) {
+    if (typeof name !== 'string' || !name.startsWith('at://')) continue
+    const handle = name.slice('at://'.length).toLowerCase()
+    return handle.length <= 253 && handlePattern.test(handle) ? handle : undefined
+  }
+  return undefined
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function invalid(did: string, missing: 'id' | 'signingKey' | 'host', message: string): IndexerError {
+  return new IndexerError('DidDocumentInvalid', `${did}: ${message}`, { details: { did, missing } })
+}

@@ -1,0 +1,152 @@
+// The one way to the network: GET with pooled connections, checked addresses, checked redirects and limits on everything.
+// In: a URL. Out: status, headers and a streamed body; every failure is an IndexerError. Redirects are followed by hand,
+// because each hop must be checked. Through HTTP(S)_PROXY the proxy resolves names: then only literal addresses and
+// localhost can be refused here, and the proxy must keep private names out. Loopback never goes through a proxy.
+import type { LookupFunction } from 'node:net'
+import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici'
+import { IndexerError } from './errors.ts'
+import { acceptedEncodings, readBody } from './http-body.ts'
+import { httpFailure } from './http-failure.ts'
+import { defaultHttpLimits, type HttpLimits } from './http-limits.ts'
+import type { HeaderMap } from './rate-limit.ts'
+import { isLoopbackName, publicLookup, refusePrivateName } from './safe-address.ts'
+
+export interface HttpOptions {
+  /** Of the indexer, for the User-Agent. */
+  version: string
+  /** An address or URL under which a host's operator reaches us (`--contact`). */
+  contact?: string | undefined
+  /** Permits private addresses and plain http: for loopback networks, never for the real one. */
+  allowPrivateHosts?: boolean
+  limits?: Partial<HttpLimits>
+  /** In place of the system's DNS. */
+  lookup?: LookupFunction
+  /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in either case; the process's by default (undici reads it). */
+  proxy?: { httpProxy?: string; httpsProxy?: string; noProxy?: string }
+}
+
+export interface GetOptions {
+  accept?: string
+  signal?: AbortSignal | undefined
+  /** Decoded bytes of the body; `limits.maxBodyBytes` by default. */
+  maxBytes?: number | undefined
+  /** From request to headers; `limits.headersTimeoutMs` by default. */
+  headersTimeoutMs?: number | undefined
+  /** Called once per hop, redirects included, as soon as its headers are here. */
+  onResponse?: (hop: { url: URL; status: number; headers: HeaderMap }) => void
+}
+
+export interface HttpAnswer {
+  status: number
+  headers: HeaderMap
+  /** The one that answered, after redirects. */
+  url: URL
+  /** Decoded. To be iterated (once; leaving early is fine) or discarded, else the connection is held. */
+  body: AsyncIterable<Uint8Array>
+  discard(): void
+}
+
+export interface Http extends AsyncDisposable {
+  readonly allowPrivateHosts: boolean
+  get(url: string | URL, options?: GetOptions): Promise<HttpAnswer>
+  /** Breaks what is in flight and closes all sockets. */
+  close(): Promise<void>
+}
+
+export function openHttp(options: HttpOptions): Http {
+  const limits: HttpLimits = { ...defaultHttpLimits, ...options.limits }
+  const allowPrivateHosts = options.allowPrivateHosts ?? false
+  const { direct, outward } = createDispatchers(options, limits)
+  const userAgent = `atproto-indexer/${options.version}${options.contact ? ` (+${options.contact})` : ''}`
+
+  async function request(url: URL, { accept, signal, headersTimeoutMs }: GetOptions): Promise<Dispatcher.ResponseData> {
+    const dispatcher = isLoopbackName(url.hostname) ? direct : outward
+    return await dispatcher.request({
+      origin: url.origin,
+      path: url.pathname + url.search,
+      method: 'GET',
+      signal: signal ?? null,
+      headersTimeout: headersTimeoutMs ?? limits.headersTimeoutMs,
+      headers: { accept: accept ?? '*/*', 'accept-encoding': acceptedEncodings, 'user-agent': userAgent },
+    })
+  }
+
+  async function get(target: string | URL, getOptions: GetOptions = {}): Promise<HttpAnswer> {
+    const { signal, maxBytes = limits.maxBodyBytes, onResponse } = getOptions
+    let url = checkedUrl(target, allowPrivateHosts, 'HostInvalid')
+    for (let hop = 0; ; hop++) {
+      if (signal?.aborted) throw signal.reason
+      const response = await request(url, getOptions).catch((error: unknown) => {
+        throw signal?.aborted ? signal.reason : httpFailure(error, url.href, 'headers')
+      })
+      const { statusCode: status, headers, body: raw } = response
+      raw.on('error', () => undefined) // a body that nobody reads must not end the process when it breaks
+      onResponse?.({ url, status, headers })
+      const location = redirectOf(status, headers)
+      if (location === undefined) {
+        const encoding = headerText(headers['content-encoding'])
+        const body = readBody(raw, { url: url.href, encoding, maxBytes, limits, signal })
+        return { status, headers, url, body, discard: () => void raw.destroy() }
+      }
+      await raw.dump({ limit: maxRedirectBodyBytes }).catch(() => undefined)
+      if (hop >= limits.maxRedirects) throw tooManyRedirects(target, url)
+      url = checkedUrl(new URL(location, url), allowPrivateHosts, 'RedirectRefused')
+    }
+  }
+
+  const close = async () => {
+    await Promise.all([direct.destroy(), outward.destroy()])
+  }
+  return { allowPrivateHosts, get, close, [Symbol.asyncDispose]: close }
+}
+
+/** `direct` checks the addresses that it connects to; `outward` is the same, or the proxy that the environment names. */
+function createDispatchers(options: HttpOptions, limits: HttpLimits): { direct: Agent; outward: Dispatcher } {
+  const lookup = options.allowPrivateHosts ? options.lookup : publicLookup(options.lookup)
+  const timeout = limits.connectTimeoutMs
+  const connect = buildConnector({ timeout, allowH2: false, port: 0, ...(lookup ? { lookup } : {}) })
+  const agentOptions: Agent.Options = {
+    connect,
+    // One body that is read slowly must not hold up the others of its host, as it would on a shared HTTP/2 connection.
+    allowH2: false,
+    connections: limits.maxConnectionsPerHost,
+    pipelining: 1,
+    connectTimeout: timeout,
+    headersTimeout: limits.headersTimeoutMs,
+    bodyTimeout: limits.bodyIdleTimeoutMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    keepAliveMaxTimeout: limits.keepAliveMaxMs,
+    maxHeaderSize: limits.maxHeaderBytes,
+  }
+  return { direct: new Agent(agentOptions), outward: new EnvHttpProxyAgent({ ...agentOptions, ...options.proxy }) }
+}
+
+function checkedUrl(target: string | URL, allowPrivate: boolean, code: 'HostInvalid' | 'RedirectRefused'): URL {
+  const url = typeof target === 'string' && !URL.canParse(target) ? undefined : new URL(target)
+  const secure = url?.protocol === 'https:' || (allowPrivate && url?.protocol === 'http:')
+  if (!url || !secure || url.username !== '' || url.password !== '' || url.hostname === '') {
+    const shown = String(target).slice(0, 500)
+    throw new IndexerError(code, `${shown} is no https URL that may be asked`, { details: { url: shown } })
+  }
+  url.hash = ''
+  if (!allowPrivate) refusePrivateName(url.hostname)
+  return url
+}
+
+/** The body of a redirect is read up to this much, so that the connection can be used again. */
+const maxRedirectBodyBytes = 16 * 1024
+
+function redirectOf(status: number, headers: HeaderMap): string | undefined {
+  if (![301, 302, 303, 307, 308].includes(status)) return undefined
+  const location = headerText(headers.location)
+  return location !== undefined && URL.canParse(location, 'https://base.invalid') ? location : undefined
+}
+
+function tooManyRedirects(target: string | URL, last: URL): IndexerError {
+  const details = { url: String(target), last: last.href }
+  return new IndexerError('TooManyRedirects', `${new URL(target).host} redirects again and again`, { details })
+}
+
+export function headerText(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value
+}
