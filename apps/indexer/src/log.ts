@@ -1,0 +1,40 @@
+// The log: events with fields, on stderr. JSON lines by pino with --log-json; otherwise the same events as short text,
+// written above the progress line, which is taken off the screen first and drawn again after.
+import { Writable } from 'node:stream'
+import pino, { type Logger } from 'pino'
+import type { ProgressLine } from './progress-line.ts'
+
+export type Log = Logger
+
+export function openLog(options: { json: boolean; level: string; line?: ProgressLine }): Log {
+  if (options.json) {
+    return pino(
+      { level: options.level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime },
+      pino.destination({ dest: 2, sync: true }),
+    )
+  }
+  const text = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      const line = renderEvent(JSON.parse(chunk.toString('utf8')))
+      if (options.line) options.line.above(line)
+      else process.stderr.write(line)
+      done()
+    },
+  })
+  return pino({ level: options.level, base: undefined }, text)
+}
+
+const levels: Record<number, string> = { 10: 'trace', 20: 'debug', 30: 'info', 40: 'warn', 50: 'error', 60: 'fatal' }
+
+/** `12:00:01 warn  repo failed  did=did:plc:… code=BadSignature`; a nested value is JSON. */
+export function renderEvent(event: Record<string, unknown>): string {
+  const { level, time, msg, err, ...fields } = event
+  const clock = new Date(Number(time)).toISOString().slice(11, 19)
+  const shown = Object.entries(fields).map(
+    ([name, value]) => `${name}=${typeof value === 'object' ? JSON.stringify(value) : String(value)}`,
+  )
+  const error = err as { code?: string; message?: string; stack?: string } | undefined
+  if (error)
+    shown.push(`error=${error.code ?? 'unexpected'}: ${error.code ? error.message : (error.stack ?? error.message)}`)
+  return `${clock} ${(levels[Number(level)] ?? '').padEnd(5)} ${[msg, ...shown].join('  ')}\n`
+}

@@ -1,0 +1,243 @@
+// Every setting of the indexer, once: flag, environment variable, default, unit and help come from this table, and so
+// do `--help` and the options page of OPERATIONS.md. A flag wins over its variable, the variable over the default.
+import { type Command, InvalidArgumentError, Option } from 'commander'
+
+const MiB = 1024 * 1024
+
+interface OptionSpec<T> {
+  flags: string
+  env?: string
+  default: T
+  help: string
+  parse?: (text: string) => T
+}
+
+const spec = <T>(option: OptionSpec<T>): OptionSpec<T> => option
+
+export const optionTable = {
+  relay: spec<string>({
+    flags: '--relay <url>',
+    env: 'INDEXER_RELAY',
+    default: 'https://relay1.us-east.bsky.network',
+    help: 'relay whose listRepos names the repos',
+    parse: parseUrl,
+  }),
+  plc: spec<string[]>({
+    flags: '--plc <urls>',
+    env: 'INDEXER_PLC',
+    default: ['https://plc.directory'],
+    help: 'PLC directories, comma-separated, asked in turn',
+    parse: (text) => parseList(text).map(parseUrl),
+  }),
+  database: spec<string | undefined>({
+    flags: '--database <url>',
+    env: 'DATABASE_URL',
+    default: undefined,
+    help: 'Postgres to fill; without it the indexer runs its own under --data-dir',
+  }),
+  dataDir: spec<string>({
+    flags: '--data-dir <dir>',
+    env: 'INDEXER_DATA_DIR',
+    default: 'data',
+    help: 'folder of the embedded database and of temporary files',
+  }),
+  schema: spec<string>({
+    flags: '--schema <name>',
+    env: 'INDEXER_SCHEMA',
+    default: 'atproto',
+    help: 'Postgres schema that holds every table and view',
+    parse: parseSchema,
+  }),
+  config: spec<string | undefined>({
+    flags: '--config <file>',
+    env: 'INDEXER_CONFIG',
+    default: undefined,
+    help: 'indexer.config.ts; without it the Bluesky collections of the default config',
+  }),
+  collections: spec<string[]>({
+    flags: '--collections <nsids>',
+    env: 'INDEXER_COLLECTIONS',
+    default: [],
+    help: "more collections, comma-separated, into the table records as jsonb; wildcards work, '*' is all",
+    parse: parseList,
+  }),
+  live: spec<boolean>({
+    flags: '--no-live',
+    default: true,
+    help: 'end when the crawl is complete',
+  }),
+  memory: spec<number>({
+    flags: '--memory <size>',
+    env: 'INDEXER_MEMORY',
+    default: 256 * MiB,
+    help: 'bytes that all repos in flight may hold together; a walk that gets no more uses the disk',
+    parse: parseSize,
+  }),
+  repoMemory: spec<number>({
+    flags: '--repo-memory <size>',
+    env: 'INDEXER_REPO_MEMORY',
+    default: 16 * MiB,
+    help: 'bytes that one repo may hold before it uses the disk',
+    parse: parseSize,
+  }),
+  spillDir: spec<string | undefined>({
+    flags: '--spill-dir <dir>',
+    env: 'INDEXER_SPILL_DIR',
+    default: undefined,
+    help: 'folder for the temporary files of big repos (default: spill under --data-dir)',
+  }),
+  spillLimit: spec<number>({
+    flags: '--spill-limit <size>',
+    env: 'INDEXER_SPILL_LIMIT',
+    default: 4096 * MiB,
+    help: 'bytes that one repo may put on the disk',
+    parse: parseSize,
+  }),
+  concurrency: spec<number>({
+    flags: '--concurrency <n>',
+    env: 'INDEXER_CONCURRENCY',
+    default: 64,
+    help: 'repos fetched at the same time',
+    parse: parseCount,
+  }),
+  hostConcurrency: spec<number>({
+    flags: '--host-concurrency <n>',
+    env: 'INDEXER_HOST_CONCURRENCY',
+    default: 16,
+    help: 'repos fetched at the same time from one host',
+    parse: parseCount,
+  }),
+  resolveConcurrency: spec<number>({
+    flags: '--resolve-concurrency <n>',
+    env: 'INDEXER_RESOLVE_CONCURRENCY',
+    default: 32,
+    help: 'DIDs resolved at the same time',
+    parse: parseCount,
+  }),
+  maxAttempts: spec<number>({
+    flags: '--max-attempts <n>',
+    env: 'INDEXER_MAX_ATTEMPTS',
+    default: 6,
+    help: 'tries before a repo counts as failed',
+    parse: parseCount,
+  }),
+  retryDelay: spec<number>({
+    flags: '--retry-delay <seconds>',
+    env: 'INDEXER_RETRY_DELAY',
+    default: 5,
+    help: 'wait before the first retry; it doubles with each, up to an hour',
+    parse: parseSeconds,
+  }),
+  maxFailed: spec<number | undefined>({
+    flags: '--max-failed <n>',
+    env: 'INDEXER_MAX_FAILED',
+    default: undefined,
+    help: 'exit with code 3 when more repos than this have failed (default: no limit)',
+    parse: parseCountOrZero,
+  }),
+  verify: spec<'full' | 'structure'>({
+    flags: '--verify <level>',
+    env: 'INDEXER_VERIFY',
+    default: 'full',
+    help: 'full checks signatures too; structure checks hashes, tree and DID only',
+    parse: parseVerify,
+  }),
+  allowPrivateHosts: spec<boolean>({
+    flags: '--allow-private-hosts',
+    env: 'INDEXER_ALLOW_PRIVATE_HOSTS',
+    default: false,
+    help: 'permit http and loopback or private addresses: for tests and networks of your own',
+  }),
+  contact: spec<string | undefined>({
+    flags: '--contact <address>',
+    env: 'INDEXER_CONTACT',
+    default: undefined,
+    help: 'mail or web address that hosts see in the User-Agent',
+  }),
+  logJson: spec<boolean>({
+    flags: '--log-json',
+    env: 'INDEXER_LOG_JSON',
+    default: false,
+    help: 'JSON logs on stderr in place of the progress line',
+  }),
+  logLevel: spec<string>({
+    flags: '--log-level <level>',
+    env: 'INDEXER_LOG_LEVEL',
+    default: 'info',
+    help: 'trace, debug, info, warn or error',
+    parse: parseLogLevel,
+  }),
+} as const
+
+type OptionTable = typeof optionTable
+export type OptionName = keyof OptionTable
+export type Options = { [K in OptionName]: OptionTable[K] extends OptionSpec<infer T> ? T : never }
+
+/** The options that `names` gives, added to a verb; their values come typed from `command.opts()`. */
+export function addOptions(command: Command, names: readonly OptionName[]): Command {
+  for (const name of names) {
+    const { flags, env, default: value, help, parse } = optionTable[name] as OptionSpec<unknown>
+    const option = new Option(flags, help)
+    if (env) option.env(env)
+    if (name !== 'live' && value !== undefined) option.default(value, describeDefault(name, value))
+    if (parse) option.argParser(parse)
+    command.addOption(option)
+  }
+  return command
+}
+
+function describeDefault(name: OptionName, value: unknown): string {
+  if (name === 'memory' || name === 'repoMemory' || name === 'spillLimit') return `${Number(value) / MiB}MiB`
+  return Array.isArray(value) ? value.join(',') || 'none' : String(value)
+}
+
+function parseUrl(text: string): string {
+  const url = URL.parse(text)
+  if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
+    throw new InvalidArgumentError(`"${text}" is not an http(s) URL, such as https://relay1.us-east.bsky.network`)
+  }
+  return url.origin
+}
+
+function parseList(text: string): string[] {
+  return text.split(',').flatMap((item) => item.trim() || [])
+}
+
+function parseSchema(text: string): string {
+  if (/^[a-z_][a-z0-9_]{0,62}$/.test(text)) return text
+  throw new InvalidArgumentError('a schema name is lower-case letters, digits and _, at most 63')
+}
+
+function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(k|m|g)?(?:i?b)?$/i.exec(text.trim())
+  const unit = { k: 1024, m: MiB, g: 1024 * MiB }[(match?.[2] ?? '').toLowerCase()] ?? 1
+  const bytes = Math.floor(Number(match?.[1]) * unit)
+  if (match && bytes >= 64 * 1024 && Number.isSafeInteger(bytes)) return bytes
+  throw new InvalidArgumentError(`"${text}" is not a size of at least 64KiB, such as 512MiB`)
+}
+
+function parseCount(text: string): number {
+  const count = Number(text)
+  if (Number.isSafeInteger(count) && count >= 1 && count <= 100_000) return count
+  throw new InvalidArgumentError(`"${text}" is not a whole number from 1 to 100000`)
+}
+
+function parseCountOrZero(text: string): number {
+  return text === '0' ? 0 : parseCount(text)
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text)
+  if (seconds >= 0.001 && seconds <= 86_400) return seconds
+  throw new InvalidArgumentError(`"${text}" is not a number of seconds from 0.001 to 86400`)
+}
+
+function parseVerify(text: string): 'full' | 'structure' {
+  if (text === 'full' || text === 'structure') return text
+  throw new InvalidArgumentError('full or structure')
+}
+
+function parseLogLevel(text: string): string {
+  if (['trace', 'debug', 'info', 'warn', 'error'].includes(text)) return text
+  throw new InvalidArgumentError('trace, debug, info, warn or error')
+}
