@@ -17,6 +17,8 @@ export const errorCodes = {
   BadUsage: 'stop-run',
   /** The database cannot be reached, or was lost and did not come back. Start again: nothing that was done is lost. */
   DatabaseUnavailable: 'stop-run',
+  /** A migration failed and was rolled back, or the database was migrated by a newer version. The message has Postgres' reason. */
+  MigrationFailed: 'stop-run',
   /** No embedded PostgreSQL is installed for this machine. Give `--database` or DATABASE_URL. */
   EmbeddedDatabaseMissing: 'stop-run',
   /** The embedded PostgreSQL could not be made or started; the message quotes its log, `postgres/server.log` in the data directory. */

@@ -1,0 +1,119 @@
+// Opens a database: a URL and a schema in, a pool and a Kysely over it out; and brings its schema up to date.
+// Every connection has the schema as its search_path, so no statement names it.
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Kysely, PostgresDialect, sql } from 'kysely'
+import { Migrator } from 'kysely/migration'
+import { Pool, TypeOverrides } from 'pg'
+import { databaseTrouble, sqlState } from './database-errors.ts'
+import type { Tables } from './database-tables.ts'
+import { IndexerError } from './errors.ts'
+
+export interface DatabaseOptions {
+  url: string
+  /** Holds every object of ours; made by `migrate`. */
+  schema?: string
+  maxConnections?: number
+  /** How long the first connection may take; compose files start the database beside us. */
+  waitMs?: number
+}
+
+export interface Database {
+  readonly url: string
+  readonly schema: string
+  readonly pool: Pool
+  readonly db: Kysely<Tables>
+  close(): Promise<void>
+}
+
+const int8 = 20
+
+/** Connects once before it returns. Throws `DatabaseUnavailable`, and `BadUsage` for a schema that needs quoting. */
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const { url, schema = 'atproto', maxConnections = 8, waitMs = 15_000 } = options
+  if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
+    const message = `--schema ${JSON.stringify(schema)}: lower-case letters, digits and _ only, at most 63, not beginning with a digit`
+    throw new IndexerError('BadUsage', message, { details: { schema } })
+  }
+  const types = new TypeOverrides()
+  types.setTypeParser(int8, Number) // ids and counts stay below 2^53; claims, which do not, are selected as text
+  const pool = new Pool({
+    connectionString: url,
+    max: maxConnections,
+    idleTimeoutMillis: 60_000,
+    connectionTimeoutMillis: 30_000,
+    application_name: 'indexer',
+    types,
+    onConnect: async (client) => {
+      await client.query(`set search_path = ${schema}; set timezone = 'UTC'; set jit = off`)
+    },
+  })
+  pool.on('error', () => {}) // an idle connection broke: the next use opens another
+  pool.on('connect', (client) => client.on('error', () => {})) // one in use broke: its query rejects
+  try {
+    await connectOnce(pool, waitMs)
+  } catch (error) {
+    await pool.end()
+    throw error
+  }
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+  return { url, schema, pool, db, close: () => db.destroy() }
+}
+
+async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
+  const deadline = Date.now() + waitMs
+  for (;;) {
+    try {
+      const client = await pool.connect()
+      client.release()
+      return
+    } catch (cause) {
+      if (databaseTrouble(cause) === 'unavailable' && Date.now() < deadline) {
+        await sleep(200)
+        continue
+      }
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      throw new IndexerError('DatabaseUnavailable', `cannot connect to the database: ${reason || sqlState(cause)}`, {
+        cause,
+      })
+    }
+  }
+}
+
+const migrationsFolder = join(import.meta.dirname, '..', '..', '..', 'migrations')
+const migrationLock = 7_346_112 // any number: processes that start together take turns
+
+/** Runs each `NNNN_name.sql` once, in order, all of them in one transaction. Returns the names of those it ran. */
+export async function migrate(database: Database): Promise<string[]> {
+  const { pool, schema, db } = database
+  const client = await pool.connect()
+  try {
+    await client.query('select pg_advisory_lock($1)', [migrationLock])
+    const { rowCount } = await client.query('select 1 from pg_namespace where nspname = $1', [schema])
+    if (rowCount === 0) await client.query(`create schema ${schema}`)
+    const migrator = new Migrator({ db, provider: { getMigrations: readMigrations }, migrationTableSchema: schema })
+    const { error, results = [] } = await migrator.migrateToLatest()
+    if (error !== undefined) {
+      const name = results.find((result) => result.status === 'Error')?.migrationName
+      const reason = error instanceof Error ? error.message : String(error)
+      throw new IndexerError('MigrationFailed', `migration ${name ?? 'check'} failed and was rolled back: ${reason}`, {
+        cause: error,
+      })
+    }
+    return results.map((result) => result.migrationName)
+  } finally {
+    await client.query('select pg_advisory_unlock($1)', [migrationLock]).catch(() => {})
+    client.release()
+  }
+}
+
+async function readMigrations() {
+  const files = (await readdir(migrationsFolder)).filter((file) => /^\d{4}_\w+\.sql$/.test(file)).sort()
+  const entries = files.map(async (file) => {
+    const text = await readFile(join(migrationsFolder, file), 'utf8')
+    const up = async (db: Kysely<unknown>) => void (await sql.raw(text).execute(db))
+    return [file.replace(/\.sql$/, ''), { up }] as const
+  })
+  return Object.fromEntries(await Promise.all(entries))
+}

@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest'
+import { migrate } from './database.ts'
+import { openTestDatabase } from './testing-database.ts'
+
+test('migrations run once, into the schema, as a role that is no superuser', async () => {
+  await using database = await openTestDatabase({ migrated: false })
+  expect(await migrate(database)).toEqual(['0001_crawl_state'])
+  expect(await migrate(database)).toEqual([])
+  const schemas = await database.pool.query(
+    `select distinct schemaname from pg_tables where tablename in ('repos', 'hosts', 'kysely_migration')`,
+  )
+  expect(schemas.rows).toEqual([{ schemaname: 'atproto' }])
+  const role = await database.pool.query(`select rolsuper from pg_roles where rolname = current_user`)
+  expect(role.rows).toEqual([{ rolsuper: false }])
+})
+
+test('processes that start together migrate one after the other', async () => {
+  await using database = await openTestDatabase({ migrated: false })
+  const runs = await Promise.all([migrate(database), migrate(database), migrate(database)])
+  expect(runs.flat()).toEqual(['0001_crawl_state'])
+})
