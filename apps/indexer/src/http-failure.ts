@@ -1,5 +1,6 @@
 // Gives every failure of a request its code. In: whatever undici, net, tls, dns or zlib threw. Out: an IndexerError.
 // The surprise: what has no `code` of theirs is our own bug and is passed on untouched.
+import { errors } from 'undici'
 import { type ErrorCode, IndexerError } from './errors.ts'
 
 /** When the failure came: the same `ECONNRESET` is no connection before the headers and a cut body after them. */
@@ -28,6 +29,7 @@ function indexerErrorWithin(error: unknown): IndexerError | undefined {
 }
 
 function systemCode(error: unknown): string | undefined {
+  if (error instanceof errors.HTTPParserError) return error.code ?? 'HPE_UNKNOWN'
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined
   // An undici wrapper says only "socket error"; its cause has the reason.
   const inner = error.code === 'UND_ERR_SOCKET' ? systemCode(error.cause) : undefined

@@ -88,7 +88,7 @@ export function openHttp(options: HttpOptions): Http {
         const body = readBody(raw, { url: url.href, encoding, maxBytes, limits, signal })
         return { status, headers, url, body, discard: () => void raw.destroy() }
       }
-      await raw.dump({ limit: maxRedirectBodyBytes }).catch(() => undefined)
+      await passOver(raw)
       if (hop >= limits.maxRedirects) throw tooManyRedirects(target, url)
       url = checkedUrl(new URL(location, url), allowPrivateHosts, 'RedirectRefused')
     }
@@ -133,8 +133,14 @@ function checkedUrl(target: string | URL, allowPrivate: boolean, code: 'HostInva
   return url
 }
 
-/** The body of a redirect is read up to this much, so that the connection can be used again. */
-const maxRedirectBodyBytes = 16 * 1024
+/** The body of a redirect is read a little, so that the connection can be used again; a long or slow one is cut off. */
+async function passOver(raw: Dispatcher.ResponseData['body']): Promise<void> {
+  const patience = new AbortController()
+  const timer = setTimeout(() => patience.abort(), 200)
+  await raw.dump({ limit: 16 * 1024, signal: patience.signal }).catch(() => undefined)
+  clearTimeout(timer)
+  raw.destroy()
+}
 
 function redirectOf(status: number, headers: HeaderMap): string | undefined {
   if (![301, 302, 303, 307, 308].includes(status)) return undefined

@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto'
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
+import { describe, expect, it } from 'vitest'
+import { openTestHttp, readAll, startTestServer, trickle, until } from './http-test-server.ts'
+
+describe('a body', () => {
+  const plain = randomBytes(300_000)
+  it.each([
+    ['gzip', gzipSync],
+    ['x-gzip', gzipSync],
+    ['br', brotliCompressSync],
+    ['deflate', deflateSync],
+    ['zstd', zstdCompressSync],
+    ['identity', (bytes: Buffer) => bytes],
+  ])('in the encoding %s comes out as it was', async (encoding, compress) => {
+    await using server = await startTestServer((_request, response) => {
+      response.writeHead(200, { 'content-encoding': encoding }).end(compress(plain))
+    })
+    await using http = openTestHttp()
+    expect((await readAll(await http.get(server.origin))).equals(plain)).toBe(true)
+    expect(server.requests[0]?.headers['accept-encoding']).toBe('gzip, br, zstd')
+  })
+
+  it.each([
+    ['gzip', randomBytes(1000), 'BadEncoding'],
+    ['br', randomBytes(1000), 'BadEncoding'],
+    ['zstd', randomBytes(1000), 'BadEncoding'],
+    ['deflate', randomBytes(1000), 'BadEncoding'],
+    ['compress', randomBytes(1000), 'BadEncoding'],
+    ['gzip, br', randomBytes(1000), 'BadEncoding'],
+    ['gzip', gzipSync(plain).subarray(0, 200_000), 'ConnectionLost'],
+    ['br', brotliCompressSync(plain).subarray(0, 200_000), 'ConnectionLost'],
+    ['zstd', zstdCompressSync(plain).subarray(0, 200_000), 'ConnectionLost'],
+  ])('that does not decode as %s is refused (%#)', async (encoding, bytes, code) => {
+    await using server = await startTestServer((_request, response) => {
+      response.writeHead(200, { 'content-encoding': encoding }).end(bytes)
+    })
+    await using http = openTestHttp()
+    await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code })
+    await until(() => server.openSockets() <= 1)
+  })
+
+  it.each([
+    ['gzip', gzipSync],
+    ['br', brotliCompressSync],
+    ['zstd', zstdCompressSync],
+  ])('that is a %s bomb stops early, having cost little', async (encoding, compress) => {
+    const bomb = compress(Buffer.alloc(64 * 1024 ** 2))
+    await using server = await startTestServer((_request, response) => {
+      response.writeHead(200, { 'content-encoding': encoding }).end(bomb)
+    })
+    await using http = openTestHttp()
+    let bytes = 0
+    const answer = await http.get(server.origin)
+    const reading = async () => {
+      for await (const chunk of answer.body) bytes += chunk.length
+    }
+    await expect(reading()).rejects.toMatchObject({ code: 'CompressionBomb' })
+    expect(bytes).toBeLessThanOrEqual(8 * 1024 ** 2)
+  })
+
+  it('that never ends stops at the cap', async () => {
+    await using server = await startTestServer((_request, response) => {
+      const more = () => {
+        while (response.write(plain));
+      }
+      response.on('drain', more)
+      more()
+    })
+    await using http = openTestHttp()
+    await expect(http.get(server.origin, { maxBytes: 5_000_000 }).then(readAll)).rejects.toMatchObject({
+      code: 'BodyTooBig',
+    })
+    await until(() => server.openSockets() === 0)
+  })
+
+  it('that trickles is given up, though it never stands still', async () => {
+    await using server = await startTestServer((_request, response) => trickle(response, 20))
+    await using http = openTestHttp()
+    await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code: 'BodyTooSlow' })
+    await until(() => server.openSockets() === 0)
+  })
+
+  it('that trickles compressed bytes without a decoded one is given up too', async () => {
+    const encoded = gzipSync(plain)
+    await using server = await startTestServer((_request, response) => {
+      response.writeHead(200, { 'content-encoding': 'gzip' })
+      let at = 0
+      const timer = setInterval(() => response.write(encoded.subarray(at, ++at)), 20)
+      response.on('close', () => clearInterval(timer))
+    })
+    await using http = openTestHttp()
+    await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code: 'BodyTooSlow' })
+  })
+
+  it('that is fast at first and then trickles is given up: the rate counts per window', async () => {
+    await using server = await startTestServer((_request, response) => {
+      response.write(Buffer.alloc(5_000_000))
+      trickle(response, 20)
+    })
+    await using http = openTestHttp()
+    await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code: 'BodyTooSlow' })
+  })
+
+  it('that keeps its rate but never finishes is given up at the deadline', async () => {
+    await using server = await startTestServer((_request, response) => {
+      const timer = setInterval(() => response.write(Buffer.alloc(1000)), 20)
+      response.on('close', () => clearInterval(timer))
+    })
+    await using http = openTestHttp({ limits: { bodyTimeoutMs: 500 } })
+    await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code: 'BodyTooSlow' })
+  })
+
+  it('that stands still is given up', async () => {
+    await using server = await startTestServer((_request, response) => void response.write('begin'))
+    await using http = openTestHttp({ limits: { minimumRateWindowMs: 60_000 } })
+    await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code: 'BodyStalled' })
+  })
+
+  it('is not too slow because its reader is', async () => {
+    await using server = await startTestServer((_request, response) => void response.end(Buffer.alloc(400_000)))
+    await using http = openTestHttp()
+    const answer = await http.get(server.origin)
+    let bytes = 0
+    for await (const chunk of answer.body) {
+      bytes += chunk.length
+      await new Promise((resolve) => setTimeout(resolve, 150))
+    }
+    expect(bytes).toBe(400_000)
+  })
+
+  it('that is cut before its content-length is lost', async () => {
+    await using server = await startTestServer((_request, response) => {
+      response.writeHead(200, { 'content-length': '1000' }).write('only this')
+      setTimeout(() => response.destroy(), 20)
+    })
+    await using http = openTestHttp()
+    await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code: 'ConnectionLost' })
+  })
+
+  it('that is cut in the middle of its chunks is lost', async () => {
+    await using server = await startTestServer((_request, response) => {
+      response.write('only this')
+      setTimeout(() => response.destroy(), 20)
+    })
+    await using http = openTestHttp()
+    await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code: 'ConnectionLost' })
+  })
+
+  it('that is left early, or discarded, frees its connection', async () => {
+    await using server = await startTestServer((_request, response) => {
+      response.write(plain)
+    })
+    await using http = openTestHttp({ limits: { bodyIdleTimeoutMs: 60_000 } })
+    for await (const chunk of (await http.get(server.origin)).body) {
+      expect(chunk.length).toBeGreaterThan(0)
+      break
+    }
+    const answer = await http.get(server.origin)
+    answer.discard()
+    await until(() => server.openSockets() === 0)
+  })
+
+  it('that is read to its end leaves its connection to the next', async () => {
+    await using server = await startTestServer((_request, response) => void response.end('ok'))
+    await using http = openTestHttp()
+    for (let round = 0; round < 5; round++) expect((await readAll(await http.get(server.origin))).toString()).toBe('ok')
+    expect(server.openSockets()).toBeLessThanOrEqual(2)
+  })
+})
