@@ -1,0 +1,72 @@
+// Turns the columns of a table into a tree of map keys, so that one pass over a record finds where every column's value is.
+import type { Column } from '../config.ts'
+
+/** One map on the way to a value. `keys` are in DAG-CBOR order (length, then bytes), the order in which records bring them. */
+export interface PathNode {
+  readonly keys: readonly PathKey[]
+}
+
+export interface PathKey {
+  readonly bytes: Uint8Array
+  /** Where the offset of this key's value goes, or -1 when only something inside it is wanted. */
+  readonly slot: number
+  readonly inside: PathNode | undefined
+  /** The first slot below this key: told when the value is no map, so that the mistake is noted once. */
+  readonly firstSlotInside: number
+}
+
+export interface CompiledPaths {
+  readonly root: PathNode
+  readonly slotCount: number
+  /** Per column, the slots to look at in turn: the first value that is there and not null is taken. */
+  readonly columnSlots: readonly (readonly number[])[]
+  /** How many columns may copy the same byte; bounds the room that a row needs. */
+  readonly mostCopies: number
+}
+
+/** Slot 0 is the whole record; its offset is always 0. */
+export const wholeRecordSlot = 0
+
+export function compilePaths(columns: readonly Column[]): CompiledPaths {
+  const root: Draft = { slot: wholeRecordSlot, copies: 0, children: new Map() }
+  let slotCount = 1
+  const columnSlots = columns.map((column) =>
+    column.paths.map((path) => {
+      let draft = root
+      for (const key of path) {
+        const next: Draft = draft.children.get(key) ?? { slot: -1, copies: 0, children: new Map() }
+        draft.children.set(key, next)
+        draft = next
+      }
+      if (draft.slot < 0) draft.slot = slotCount++
+      draft.copies++
+      return draft.slot
+    }),
+  )
+  return { root: freeze(root), slotCount, columnSlots, mostCopies: mostCopies(root) }
+}
+
+interface Draft {
+  slot: number
+  copies: number
+  children: Map<string, Draft>
+}
+
+function freeze(draft: Draft): PathNode {
+  const keys = [...draft.children].map(([key, child]) => ({
+    bytes: new TextEncoder().encode(key),
+    slot: child.slot,
+    inside: child.children.size > 0 ? freeze(child) : undefined,
+    firstSlotInside: firstSlot(child),
+  }))
+  return { keys: keys.sort((a, b) => a.bytes.length - b.bytes.length || Buffer.compare(a.bytes, b.bytes)) }
+}
+
+function firstSlot(draft: Draft): number {
+  for (const child of draft.children.values()) return child.slot >= 0 ? child.slot : firstSlot(child)
+  return -1
+}
+
+function mostCopies(draft: Draft): number {
+  return draft.copies + Math.max(0, ...[...draft.children.values()].map(mostCopies))
+}

@@ -1,0 +1,133 @@
+// Turns one CBOR value into JSON text, without objects, by the conventions of the atproto data model:
+// a link is {"$link": "bafy..."}, bytes are {"$bytes": base64 without padding}. Integers keep all their digits.
+import { CborError, type CborReader, cborFalse, cborFloat64, cborMajor, cborNull } from './cbor.ts'
+import { writeCidText } from './cid.ts'
+import { projectionLimits } from './limits.ts'
+import type { Output } from './text.ts'
+
+/** Set in `Output.flaws` when a negative zero, which jsonb does not keep, became 0. */
+export const jsonNegativeZero = 4
+
+/** Reads one value at the reader's position and appends its JSON. The room needed is at most 12 times the value's bytes. */
+export function writeJson(reader: CborReader, output: Output, depth: number): void {
+  const at = reader.position
+  reader.readHead()
+  switch (reader.major) {
+    case cborMajor.unsigned:
+    case cborMajor.negative:
+      writeInteger(reader, output, at)
+      return
+    case cborMajor.text: {
+      const start = reader.takeBody()
+      output.copyJsonString(reader.bytes, start, reader.position)
+      return
+    }
+    case cborMajor.map:
+      writeMap(reader, output, depth)
+      return
+    case cborMajor.array:
+      writeArray(reader, output, depth)
+      return
+    case cborMajor.bytes: {
+      const start = reader.takeBody()
+      writeAscii(output, '{"$bytes":"')
+      writeBase64(reader.bytes, start, reader.position, output)
+      writeAscii(output, '"}')
+      return
+    }
+    case cborMajor.tag: {
+      reader.position = at
+      const start = reader.readLink()
+      writeAscii(output, '{"$link":"')
+      output.length = writeCidText(reader.bytes, start, reader.position, output.bytes, output.length)
+      writeAscii(output, '"}')
+      return
+    }
+    default:
+      reader.checkSimple(at)
+      writeSimple(reader, output, at)
+  }
+}
+
+function writeMap(reader: CborReader, output: Output, depth: number): void {
+  if (depth >= projectionLimits.maxDepth) throw new CborError('a value nested too deeply', reader.position, true)
+  const count = reader.checkCount(2)
+  output.bytes[output.length++] = 0x7b
+  let previousStart = 0
+  let previousLength = -1
+  for (let i = 0; i < count; i++) {
+    if (i > 0) output.bytes[output.length++] = comma
+    const start = reader.readKey()
+    const length = reader.argument
+    reader.checkKeyOrder(previousStart, previousLength, start, length)
+    previousStart = start
+    previousLength = length
+    output.copyJsonString(reader.bytes, start, start + length)
+    output.bytes[output.length++] = 0x3a
+    writeJson(reader, output, depth + 1)
+  }
+  output.bytes[output.length++] = 0x7d
+}
+
+function writeArray(reader: CborReader, output: Output, depth: number): void {
+  if (depth >= projectionLimits.maxDepth) throw new CborError('a value nested too deeply', reader.position, true)
+  const count = reader.checkCount(1)
+  output.bytes[output.length++] = 0x5b
+  for (let i = 0; i < count; i++) {
+    if (i > 0) output.bytes[output.length++] = comma
+    writeJson(reader, output, depth + 1)
+  }
+  output.bytes[output.length++] = 0x5d
+}
+
+function writeInteger(reader: CborReader, output: Output, at: number): void {
+  const negative = reader.major === cborMajor.negative
+  const { argument } = reader
+  if (argument < Number.MAX_SAFE_INTEGER) {
+    writeAscii(output, String(negative ? -1 - argument : argument))
+  } else {
+    const exact = new DataView(reader.bytes.buffer, reader.bytes.byteOffset + at + 1, 8).getBigUint64(0)
+    writeAscii(output, String(negative ? -1n - exact : exact))
+  }
+}
+
+function writeSimple(reader: CborReader, output: Output, at: number): void {
+  const initial = reader.bytes[at]
+  if (initial === cborFloat64) {
+    const value = new DataView(reader.bytes.buffer, reader.bytes.byteOffset + at + 1, 8).getFloat64(0)
+    if (Object.is(value, -0)) output.flaws |= jsonNegativeZero
+    writeAscii(output, String(value))
+  } else {
+    writeAscii(output, initial === cborNull ? 'null' : initial === cborFalse ? 'false' : 'true')
+  }
+}
+
+function writeAscii(output: Output, text: string): void {
+  const { bytes } = output
+  let out = output.length
+  for (let i = 0; i < text.length; i++) bytes[out++] = text.charCodeAt(i)
+  output.length = out
+}
+
+function writeBase64(source: Uint8Array, start: number, end: number, output: Output): void {
+  const target = output.bytes
+  let out = output.length
+  let position = start
+  for (; position + 2 < end; position += 3) {
+    const three = ((source[position] ?? 0) << 16) | ((source[position + 1] ?? 0) << 8) | (source[position + 2] ?? 0)
+    target[out++] = base64[three >> 18] ?? 0
+    target[out++] = base64[(three >> 12) & 63] ?? 0
+    target[out++] = base64[(three >> 6) & 63] ?? 0
+    target[out++] = base64[three & 63] ?? 0
+  }
+  if (position < end) {
+    const two = ((source[position] ?? 0) << 8) | (position + 1 < end ? (source[position + 1] ?? 0) : 0)
+    target[out++] = base64[two >> 10] ?? 0
+    target[out++] = base64[(two >> 4) & 63] ?? 0
+    if (position + 1 < end) target[out++] = base64[(two << 2) & 63] ?? 0
+  }
+  output.length = out
+}
+
+const comma = 0x2c
+const base64 = new TextEncoder().encode('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')

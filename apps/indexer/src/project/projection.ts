@@ -1,0 +1,271 @@
+// What repo-stream calls for every record block (`process`), and what turns walked entries into rows (`settle`).
+// One per thread: it owns the scratch memory that its answers are views of. The surprise: `process` knows only the block's
+// `$type`; the key, which decides, comes with the walk, so an answer made for another table asks for a second walk.
+import type { Entry } from 'repo-stream'
+import type { Config, Table } from '../config.ts'
+import { CborError, CborReader, cborMajor } from './cbor.ts'
+import { FieldWriter, numbersPerOddity } from './fields.ts'
+import { projectionLimits } from './limits.ts'
+import { type OddityCode, oddityCodes } from './oddity.ts'
+import { Projector } from './projector.ts'
+import { createTableFinder, isNsid } from './tables.ts'
+
+/** Where settled entries go. Every `Uint8Array` is valid only during the call. */
+export interface ProjectionSink {
+  /** `fields`: the binary COPY fields of the columns after the cid, in the order of `table.columns`. */
+  row(table: Table, entry: Entry, fields: Uint8Array): void
+  /** A value that was repaired or nulled. `original` is the CBOR of the column's whole value. */
+  oddity(table: Table, entry: Entry, column: string, code: OddityCode, original: Uint8Array): void
+  /** A record that cannot be a row. `bytes` is its block. */
+  reject(entry: Entry, code: RejectCode, message: string, bytes: Uint8Array): void
+  /** The config leaves this collection out. */
+  skipped(collection: string): void
+  /** The block stands under a collection that wants another projector: walk once more with this digest in `keepRaw`. */
+  again(entry: Entry): void
+}
+
+export type RejectCode = 'RecordMalformed' | 'RecordTooDeep' | 'RecordKeyUnusable'
+
+export interface Projection {
+  /** For repo-stream. The answer is a view of scratch memory, valid until the next call. Never throws. */
+  process(block: Uint8Array, digest: Uint8Array): Uint8Array
+  /** Makes exactly one call of `sink` for the entry, and one more for each oddity of a row. */
+  settle(entry: Entry, sink: ProjectionSink): void
+}
+
+export interface ProjectionOptions {
+  /** Digests (as latin1 text) to keep raw: those for which an earlier walk called `again`. */
+  keepRaw?: ReadonlySet<string>
+}
+
+export function createProjection(config: Config, options: ProjectionOptions = {}): Projection {
+  return new CompiledProjection(config, options.keepRaw ?? new Set())
+}
+
+/** The first byte of a processed record. A row goes on with its table (2 bytes), and with oddities also the length of its fields (4). */
+const tag = { raw: 0, row: 1, oddRow: 2, skip: 3 } as const
+const skipAnswer = new Uint8Array([tag.skip])
+const rowHead = 3
+const oddRowHead = 7
+const oddityHead = 7
+const initialScratchBytes = 65_536
+
+class CompiledProjection implements Projection {
+  readonly #projectors: readonly Projector[]
+  readonly #generic: Projector | undefined
+  readonly #findTable: (collection: string) => Table | undefined
+  readonly #keepRaw: ReadonlySet<string>
+  readonly #reader = new CborReader()
+  readonly #writer = new FieldWriter()
+
+  constructor(config: Config, keepRaw: ReadonlySet<string>) {
+    this.#projectors = config.tables.map((table) => new Projector(table))
+    this.#generic = this.#projectors.find((projector) => projector.table.generic)
+    this.#findTable = createTableFinder(config)
+    this.#keepRaw = keepRaw
+    this.#writer.bytes = Buffer.allocUnsafeSlow(initialScratchBytes)
+  }
+
+  process(block: Uint8Array, digest: Uint8Array): Uint8Array {
+    if (this.#keepRaw.size > 0 && this.#keepRaw.has(Buffer.from(digest).toString('latin1')))
+      return this.#keepBytes(block)
+    const reader = this.#reader
+    reader.open(block)
+    try {
+      const projector = this.#projectorByType(reader)
+      if (projector === 'raw') return this.#keepBytes(block)
+      if (projector === 'skip') return skipAnswer
+      return this.#project(projector, block)
+    } catch (error) {
+      if (error instanceof CborError) return this.#keepBytes(block)
+      throw error
+    }
+  }
+
+  settle(entry: Entry, sink: ProjectionSink): void {
+    const table = this.#findTable(entry.collection)
+    const { data } = entry
+    if (entry.error !== undefined) throw entry.error
+    if (table === undefined) {
+      sink.skipped(isNsid(entry.collection) ? entry.collection : invalidCollection)
+    } else if (data[0] === tag.raw) {
+      this.#settleRaw(entry, table, sink)
+    } else if (
+      data[0] === tag.skip ||
+      ((data[1] ?? 0) << 8) + (data[2] ?? 0) !== table.index ||
+      !isUsableKey(entry, table)
+    ) {
+      sink.again(entry)
+    } else {
+      emit(table, entry, data, sink)
+    }
+  }
+
+  #settleRaw(entry: Entry, table: Table, sink: ProjectionSink): void {
+    const block = entry.data.subarray(1)
+    if (!isUsableKey(entry, table)) {
+      sink.reject(
+        entry,
+        'RecordKeyUnusable',
+        'the key is too long or has characters that no record key may have',
+        block,
+      )
+      return
+    }
+    const projector = this.#projectors[table.index]
+    if (projector === undefined)
+      throw new RangeError(`table ${table.name} has index ${table.index}, which no projector has`)
+    let answer: Uint8Array
+    try {
+      answer = this.#project(projector, block, true)
+    } catch (error) {
+      if (!(error instanceof CborError)) throw error
+      sink.reject(entry, error.tooDeep ? 'RecordTooDeep' : 'RecordMalformed', error.message, block)
+      return
+    }
+    emit(table, entry, answer, sink)
+  }
+
+  /** Looks for `$type` among the top keys. Keys come in order of length, so this passes only short ones. */
+  #projectorByType(reader: CborReader): Projector | 'raw' | 'skip' {
+    reader.readHead()
+    if (reader.major !== cborMajor.map) return 'raw'
+    const { bytes } = reader
+    const count = reader.checkCount(2)
+    for (let i = 0; i < count; i++) {
+      const key = reader.readKey()
+      if (reader.argument > typeKey.length) return 'raw'
+      if (reader.argument !== typeKey.length || !typeKey.every((byte, j) => byte === bytes[key + j])) {
+        reader.skip(1)
+        continue
+      }
+      reader.readHead()
+      if (reader.major !== cborMajor.text) return 'raw'
+      const length = reader.argument
+      const start = reader.takeBody()
+      for (const projector of this.#projectors) if (projector.hasType(bytes, start, length)) return projector
+      const generic = this.#generic
+      if (generic === undefined) return 'skip'
+      const type = Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('latin1')
+      return this.#findTable(type) === generic.table ? generic : 'skip'
+    }
+    return 'raw'
+  }
+
+  #project(projector: Projector, block: Uint8Array, checkType = false): Uint8Array {
+    const writer = this.#writer
+    const reader = this.#reader
+    writer.length = 0
+    writer.oddities.length = 0
+    this.#makeRoom(oddRowHead + projector.roomFor(block.length))
+    writer.length = oddRowHead
+    reader.open(block)
+    projector.project(reader, writer)
+    if (checkType) this.#noteOtherType(projector, block)
+    const { index } = projector.table
+    const { bytes, length } = writer
+    const odd = writer.oddities.length > 0
+    const start = odd ? 0 : oddRowHead - rowHead
+    bytes[start] = odd ? tag.oddRow : tag.row
+    bytes[start + 1] = index >> 8
+    bytes[start + 2] = index
+    if (odd) this.#appendOddities(block, length - oddRowHead)
+    return writer.bytes.subarray(start, writer.length)
+  }
+
+  /** A record under a key of another collection than its `$type` says. Columns of the generic table hold it whole. */
+  #noteOtherType(projector: Projector, block: Uint8Array): void {
+    if (projector.table.generic) return
+    const reader = this.#reader
+    reader.open(block)
+    reader.readHead()
+    const count = reader.argument
+    for (let i = 0; i < count; i++) {
+      const key = reader.readKey()
+      const isType = reader.argument === typeKey.length && typeKey.every((byte, j) => byte === block[key + j])
+      const at = reader.position
+      reader.skip(1)
+      if (!isType) continue
+      const end = reader.position
+      reader.position = at
+      reader.readHead()
+      const start = reader.position
+      const fits = reader.major === cborMajor.text && projector.hasType(block, start, end - start)
+      if (!fits) this.#writer.noteOddity(noColumn, 'TypeDiffers', at, end)
+      return
+    }
+  }
+
+  #appendOddities(block: Uint8Array, fieldsLength: number): void {
+    const writer = this.#writer
+    const { oddities } = writer
+    let more = 0
+    for (let i = 0; i < oddities.length; i += numbersPerOddity) {
+      more += oddityHead + (oddities[i + 3] ?? 0) - (oddities[i + 2] ?? 0)
+    }
+    this.#makeRoom(writer.length + more)
+    const view = new DataView(writer.bytes.buffer, writer.bytes.byteOffset)
+    view.setUint32(rowHead, fieldsLength)
+    for (let i = 0; i < oddities.length; i += numbersPerOddity) {
+      const original = block.subarray(oddities[i + 2], oddities[i + 3])
+      view.setUint16(writer.length, oddities[i] ?? 0)
+      view.setUint8(writer.length + 2, oddities[i + 1] ?? 0)
+      view.setUint32(writer.length + 3, original.length)
+      writer.bytes.set(original, writer.length + oddityHead)
+      writer.length += oddityHead + original.length
+    }
+  }
+
+  #keepBytes(block: Uint8Array): Uint8Array {
+    this.#writer.length = 0
+    this.#makeRoom(1 + block.length)
+    const { bytes } = this.#writer
+    bytes[0] = tag.raw
+    bytes.set(block, 1)
+    return bytes.subarray(0, 1 + block.length)
+  }
+
+  /** Grows the scratch and keeps what is written; gives a huge one back as soon as it is empty and not needed. */
+  #makeRoom(room: number): void {
+    const writer = this.#writer
+    const { length } = writer.bytes
+    const tooBig = length > projectionLimits.maxKeptScratchBytes && writer.length === 0
+    if (length >= room && !tooBig) return
+    const grown = Buffer.allocUnsafeSlow(Math.max(initialScratchBytes, room + (room >> 1)))
+    grown.set(writer.bytes.subarray(0, writer.length))
+    writer.bytes = grown
+  }
+}
+
+const typeKey = new TextEncoder().encode('$type')
+/** Stands for `$type` where an oddity's column is counted. */
+const noColumn = 0xffff
+
+/** Hands an answer with a row to the sink. */
+function emit(table: Table, entry: Entry, answer: Uint8Array, sink: ProjectionSink): void {
+  if (answer[0] === tag.row) {
+    sink.row(table, entry, answer.subarray(rowHead))
+    return
+  }
+  const view = new DataView(answer.buffer, answer.byteOffset, answer.length)
+  let at = oddRowHead + view.getUint32(rowHead)
+  sink.row(table, entry, answer.subarray(oddRowHead, at))
+  while (at < answer.length) {
+    const column = table.columns[view.getUint16(at)]?.name ?? '$type'
+    const code = oddityCodes[view.getUint8(at + 2)] ?? 'WrongType'
+    const start = at + oddityHead
+    at = start + view.getUint32(at + 3)
+    sink.oddity(table, entry, column, code, answer.subarray(start, at))
+  }
+}
+
+/** Characters that the record key and NSID syntaxes allow, and a length that Postgres can index. */
+function isUsableKey(entry: Entry, table: Table): boolean {
+  const { collection, rkey } = entry
+  if (collection.length + rkey.length > projectionLimits.maxKeyBytes || !usableKey.test(rkey)) return false
+  return !table.generic || isNsid(collection)
+}
+
+const usableKey = /^[\x21-\x7e]+$/
+/** Keys that no NSID begins are counted together: what a stranger wrote must not become a name in the database. */
+const invalidCollection = '(invalid)'

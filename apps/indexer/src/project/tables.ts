@@ -1,0 +1,36 @@
+// Which table a collection goes to: exact names first, then the patterns of the generic table ('app.foo.*', '*').
+import type { Config, Table } from '../config.ts'
+
+/** Answers from a bounded memory, so that a repo with a million invented collections costs time, not memory. */
+export function createTableFinder(config: Config): (collection: string) => Table | undefined {
+  const exact = new Map<string, Table>()
+  for (const table of config.tables) {
+    if (!table.generic) for (const collection of table.collections) exact.set(collection, table)
+  }
+  const generic = config.tables.find((table) => table.generic)
+  if (generic === undefined) return (collection) => exact.get(collection)
+  const remembered = new Map<string, Table | undefined>()
+  return (collection) => {
+    const table = exact.get(collection)
+    if (table !== undefined) return table
+    if (remembered.has(collection)) return remembered.get(collection)
+    if (remembered.size >= maxRememberedCollections) remembered.clear()
+    const found = generic.collections.some((pattern) => matchesPattern(collection, pattern)) ? generic : undefined
+    remembered.set(collection, found)
+    return found
+  }
+}
+
+/** `pattern`: an NSID, an NSID's beginning with '.*', or '*'. */
+export function matchesPattern(collection: string, pattern: string): boolean {
+  if (pattern === '*') return true
+  return pattern.endsWith('.*') ? collection.startsWith(pattern.slice(0, -1)) : collection === pattern
+}
+
+/** The NSID syntax, as far as a table has to care: what it lets in can be a name in a column and in an AT-URI. */
+export function isNsid(text: string): boolean {
+  return text.length <= 317 && nsid.test(text)
+}
+
+const maxRememberedCollections = 4_096
+const nsid = /^[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+$/
