@@ -15,8 +15,18 @@ export type ErrorClass = 'retry' | 'gone' | 'reject-record' | 'fail-repo' | 'sto
 export const errorCodes = {
   /** An argument, flag or environment variable is wrong. The message names it and the nearest valid one. */
   BadUsage: 'stop-run',
+  /** The config file is wrong. The message says where in it, what, and the nearest valid name. */
+  BadConfig: 'stop-run',
   /** The database cannot be reached, or was lost and did not come back. Start again: nothing that was done is lost. */
   DatabaseUnavailable: 'stop-run',
+  /** The database's disk is full, or it has no memory left. Free some and start again: what was committed stays. */
+  DatabaseFull: 'stop-run',
+  /** A key was there already, which the fence excludes: a bug. Report it with the message. */
+  DuplicateKey: 'stop-run',
+  /** Another process lists this source: two runs share it. Stop one of them. */
+  SourceTaken: 'stop-run',
+  /** Postgres refused a row that the projection had let through. Its record is kept in `rejects` with the row's bytes. */
+  RowRefused: 'reject-record',
   /** A migration failed and was rolled back, or the database was migrated by a newer version. The message has Postgres' reason. */
   MigrationFailed: 'stop-run',
   /** No embedded PostgreSQL is installed for this machine. Give `--database` or DATABASE_URL. */
@@ -25,6 +35,14 @@ export const errorCodes = {
   EmbeddedDatabaseFailed: 'stop-run',
   /** A walk needed the disk and the disk had no room. Free some or set `--spill-dir`; the repo is tried again. */
   SpillDiskFull: 'retry',
+
+  // One record: project/. It is a row in `rejects` with its bytes; `rejects replay` tries it again.
+  /** The block is not strict DAG-CBOR, or not a map. The message says what and at which byte. */
+  RecordMalformed: 'reject-record',
+  /** Lists and maps nest deeper than 256. */
+  RecordTooDeep: 'reject-record',
+  /** Collection and rkey are too long together, or have characters that no record key may have. */
+  RecordKeyUnusable: 'reject-record',
 
   // Talking to hosts: http.ts, fetch.ts. `details` has the url; `details.retryAtMs` when the host said when.
   /** The host's name does not resolve. Transient, or the host is gone: it cools down and is asked more and more rarely. */
