@@ -44,6 +44,8 @@ export interface DemoNetwork {
   readonly pdsUrls: readonly string[]
   readonly accounts: readonly DemoAccount[]
   readonly requests: RequestLog
+  /** 'relay', 'plc', 'pds 0', 'pds 1'...: to close and reopen them. */
+  readonly servers: ReadonlyMap<string, DemoServer>
   /** What the account's repo holds, not in key order. */
   recordsOf(account: DemoAccount): Iterable<DemoRecord>
   close(): Promise<void>
@@ -78,11 +80,11 @@ export async function startDemoNetwork(options: DemoNetworkOptions = {}): Promis
     pdsUrl: ({ pds }) => pdsUrls[pds] ?? '',
   }
   const requests: RequestLog = { byMethod: new Map(), getRepo: new Map() }
-  const servers: DemoServer[] = []
+  const servers = new Map<string, DemoServer>()
 
   async function serve(handler: Handler, role: ServerRole, port = 0): Promise<string> {
     const server = await startServer(counted(wrap(handler, role), role, requests), { port, gzip })
-    servers.push(server)
+    servers.set(role.kind === 'pds' ? `pds ${role.index}` : role.kind, server)
     return server.url
   }
 
@@ -92,7 +94,7 @@ export async function startDemoNetwork(options: DemoNetworkOptions = {}): Promis
   const plcUrl = await serve(createPlc(world), { kind: 'plc' })
   const relayUrl = await serve(createRelay(world), { kind: 'relay' }, options.port)
   const close = async () => {
-    await Promise.all(servers.map((server) => server.close()))
+    await Promise.all(Array.from(servers.values(), (server) => server.close()))
   }
   return {
     relayUrl,
@@ -100,6 +102,7 @@ export async function startDemoNetwork(options: DemoNetworkOptions = {}): Promis
     pdsUrls,
     accounts: population.accounts,
     requests,
+    servers,
     recordsOf: (account) => world.repos.records(account),
     close,
     [Symbol.asyncDispose]: close,

@@ -11,7 +11,7 @@ export interface DemoRequest {
   readonly method: string
   readonly params: URLSearchParams
   readonly headers: IncomingMessage['headers']
-  /** Aborted when the client has gone or the server closes. */
+  /** Aborted when the answer is complete, the client has gone or the server closes. */
   readonly signal: AbortSignal
 }
 
@@ -26,7 +26,10 @@ export type Handler = (request: DemoRequest) => Reply | Promise<Reply>
 export interface DemoServer {
   /** Origin, without a slash at its end. */
   readonly url: string
+  /** Cuts every connection and refuses new ones. */
   close(): Promise<void>
+  /** Listens again, on the same port. */
+  reopen(): Promise<void>
 }
 
 const gzipFrom = 1024 // a smaller JSON answer is one packet either way
@@ -36,31 +39,38 @@ export async function startServer(
   handler: Handler,
   options: { port?: number; gzip?: boolean } = {},
 ): Promise<DemoServer> {
-  const closing = new AbortController()
   const server = createServer((incoming, response) => {
-    answer(incoming, response, closing.signal).catch(() => response.destroy())
+    answer(incoming, response).catch(() => response.destroy())
   })
   server.keepAliveTimeout = 60_000
-  server.listen(options.port ?? 0, '127.0.0.1', 1024)
-  await once(server, 'listening')
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('listening without a port')
 
-  async function answer(incoming: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> {
+  async function listen(port: number): Promise<number> {
+    server.listen(port, '127.0.0.1', 1024)
+    await once(server, 'listening')
+    const address = server.address()
+    if (address === null || typeof address === 'string') throw new Error('listening without a port')
+    return address.port
+  }
+
+  async function answer(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController()
     response.once('close', () => gone.abort())
-    const reply = await handler(readRequest(incoming, AbortSignal.any([gone.signal, signal])))
+    const reply = await handler(readRequest(incoming, gone.signal))
     await send(reply, response, options.gzip !== false && accepts(incoming, 'gzip'))
   }
 
+  const port = await listen(options.port ?? 0)
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url: `http://127.0.0.1:${port}`,
     close: async () => {
-      closing.abort()
+      if (!server.listening) return
       const closed = once(server, 'close')
       server.close()
       server.closeAllConnections()
       await closed
+    },
+    reopen: async () => {
+      if (!server.listening) await listen(port)
     },
   }
 }
