@@ -1,6 +1,6 @@
 // Every error that the indexer names: one table gives each code its class and says what to do about it.
 // A class is acted on in one place (crawl.ts); nobody matches on message text.
-import { RepoStreamError } from 'repo-stream'
+import { RepoStreamError, type RepoStreamErrorCode } from 'repo-stream'
 
 /**
  * What an error means for the crawl.
@@ -33,6 +33,18 @@ export const errorCodes = {
   EmbeddedDatabaseMissing: 'stop-run',
   /** The embedded PostgreSQL could not be made or started; the message quotes its log, `postgres/server.log` in the data directory. */
   EmbeddedDatabaseFailed: 'stop-run',
+  /** The listing has more pages than the network has accounts. Another relay may do better. */
+  ListingEndless: 'fail-repo',
+
+  // What a repo turned out to be: index-repo.ts.
+  /** The host answered with another account's repo. */
+  WrongRepo: 'fail-repo',
+  /** The rev, which is a time, lies more than ten minutes ahead; stored, it would win against every later one. */
+  RevInFuture: 'fail-repo',
+  /** The commit is signed with none of the keys that the DID document had or has. */
+  BadSignature: 'fail-repo',
+  /** Two fetches gave different blocks for the same records. The repo is changing or its host lies; tried again. */
+  RepoUnstable: 'retry',
   /** A walk needed the disk and the disk had no room. Free some or set `--spill-dir`; the repo is tried again. */
   SpillDiskFull: 'retry',
 
@@ -120,9 +132,28 @@ export class IndexerError extends Error {
   }
 }
 
+/** What repo-stream finds wrong with a download: cut short (asked again), too much for us, or invalid. */
+const walkErrorClasses: Partial<Record<RepoStreamErrorCode, ErrorClass>> = {
+  CarTruncated: 'retry',
+  MissingCommit: 'retry',
+  MissingBlock: 'retry',
+  DiskFull: 'retry',
+  DiskFailed: 'retry',
+}
+
+/** Codes of repo-stream that only a bug of ours can cause. */
+const walkBugs: readonly RepoStreamErrorCode[] = ['Closed']
+
 /** The class of any thrown value; `undefined` for one that nobody declared, which is a bug. */
 export function errorClass(error: unknown): ErrorClass | undefined {
   if (error instanceof IndexerError) return errorCodes[error.code]
-  if (error instanceof RepoStreamError) return error.code === 'DiskFull' ? 'retry' : 'fail-repo'
-  return undefined
+  if (!(error instanceof RepoStreamError) || walkBugs.includes(error.code)) return undefined
+  return walkErrorClasses[error.code] ?? 'fail-repo'
+}
+
+/** 2 for a mistake of the caller, 75 for what may go away by itself, 1 for a bug. */
+export function exitCodeOf(error: unknown): 1 | 2 | 75 {
+  if (!(error instanceof IndexerError)) return 1
+  if (error.code === 'BadUsage' || error.code === 'BadConfig') return 2
+  return error.code === 'DuplicateKey' ? 1 : 75
 }

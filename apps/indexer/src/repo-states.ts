@@ -22,6 +22,7 @@ export type RepoState = (typeof repoStates)[number]
  * - `retry`, `fail`, `gone`: how else a fetch or a resolution ends; `gone` also from a listing or an #account event.
  * - `outdate`: a newer rev was listed, live events do not connect, or the config wants more than was stored.
  * - `revive`: the account is active again and has no rows; `revive-rows`: it has rows of another rev; `revive-same`: of this rev.
+ * - `move`: another host lists it as active, so it is to be resolved again; `move-rows`: the same for a repo that has rows.
  * - `release`: the claim's process ended; `release-rows`: the same for a repo that has rows.
  */
 export type RepoEvent =
@@ -36,6 +37,8 @@ export type RepoEvent =
   | 'revive'
   | 'revive-rows'
   | 'revive-same'
+  | 'move'
+  | 'move-rows'
   | 'release'
   | 'release-rows'
 
@@ -53,6 +56,8 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
     revive: null,
     'revive-rows': null,
     'revive-same': null,
+    move: 'waiting',
+    'move-rows': null,
     release: null,
     'release-rows': null,
   },
@@ -68,6 +73,8 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
     revive: null,
     'revive-rows': null,
     'revive-same': null,
+    move: null,
+    'move-rows': null,
     release: 'waiting',
     'release-rows': 'stale',
   },
@@ -83,6 +90,8 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
     revive: null,
     'revive-rows': null,
     'revive-same': null,
+    move: 'waiting',
+    'move-rows': 'stale',
     release: null,
     'release-rows': null,
   },
@@ -98,6 +107,8 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
     revive: null,
     'revive-rows': null,
     'revive-same': null,
+    move: null,
+    'move-rows': 'stale',
     release: null,
     'release-rows': null,
   },
@@ -113,6 +124,8 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
     revive: null,
     'revive-rows': null,
     'revive-same': null,
+    move: null,
+    'move-rows': 'stale',
     release: null,
     'release-rows': null,
   },
@@ -128,6 +141,8 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
     revive: null,
     'revive-rows': null,
     'revive-same': null,
+    move: 'waiting',
+    'move-rows': 'stale',
     release: null,
     'release-rows': null,
   },
@@ -143,6 +158,8 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
     revive: 'waiting',
     'revive-rows': 'stale',
     'revive-same': 'done',
+    move: null,
+    'move-rows': null,
     release: null,
     'release-rows': null,
   },
@@ -152,3 +169,6 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
 export function statesThatTake(event: RepoEvent): RepoState[] {
   return repoStates.filter((state) => repoTransitions[state][event] !== null)
 }
+
+/** Repos by state, and how many there are in all: the sum of the states, always (I3). */
+export type Balance = Record<RepoState | 'discovered', number>

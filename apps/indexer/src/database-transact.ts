@@ -1,0 +1,91 @@
+// Runs a function in a transaction: a pool and the function in, its result out.
+// A deadlock runs it again; a database that went away is waited for. So the function may run several times, and may have committed
+// before it runs again: what it writes must be guarded by what it read.
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Pool, PoolClient } from 'pg'
+import { databaseTrouble, sqlState } from './database-errors.ts'
+import { IndexerError } from './errors.ts'
+
+/** A restart of Postgres with crash recovery takes seconds; a fail-over of a managed one up to a minute or two. */
+export const databaseWaitMs = 180_000
+const conflictRetries = 10
+
+export interface TransactOptions {
+  waitMs?: number
+  signal?: AbortSignal
+}
+
+/** Throws `DatabaseUnavailable`, `DatabaseFull`, `DuplicateKey`, or what `run` throws. */
+export async function transact<T>(
+  pool: Pool,
+  run: (client: PoolClient) => Promise<T>,
+  options: TransactOptions = {},
+): Promise<T> {
+  const { waitMs = databaseWaitMs, signal } = options
+  let conflicts = 0
+  let goneSince: number | undefined
+  for (;;) {
+    signal?.throwIfAborted()
+    try {
+      return await runOnce(pool, run)
+    } catch (error) {
+      const trouble = databaseTrouble(error)
+      if (trouble === 'conflict' && conflicts++ < conflictRetries) {
+        await sleep(Math.random() * 20 * conflicts)
+      } else if (trouble === 'unavailable') {
+        goneSince ??= Date.now()
+        const goneMs = Date.now() - goneSince
+        if (goneMs > waitMs) throw unavailable(error, goneMs)
+        await sleep(Math.min(1_000, 20 + goneMs / 4), undefined, signal ? { signal } : {})
+      } else {
+        throw translate(error)
+      }
+    }
+  }
+}
+
+async function runOnce<T>(pool: Pool, run: (client: PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect()
+  let broken: unknown
+  try {
+    await client.query('begin')
+    const result = await run(client)
+    await client.query('commit')
+    return result
+  } catch (error) {
+    broken = databaseTrouble(error) === 'unavailable' ? error : await rollback(client)
+    throw error
+  } finally {
+    client.release(broken !== undefined)
+  }
+}
+
+/** Gives what went wrong, so that the connection is not used again. */
+async function rollback(client: PoolClient): Promise<unknown> {
+  try {
+    await client.query('rollback')
+    return undefined
+  } catch (error) {
+    return error
+  }
+}
+
+function unavailable(cause: unknown, goneMs: number): IndexerError {
+  const message = `the database has been away for ${Math.round(goneMs / 1000)} s (${sqlState(cause) ?? 'connection lost'}); start again when it is back`
+  return new IndexerError('DatabaseUnavailable', message, { cause })
+}
+
+/** Errors that end the run get their code; all others stay what they are. */
+export function translate(error: unknown): unknown {
+  const trouble = databaseTrouble(error)
+  if (!(error instanceof Error) || error instanceof IndexerError) return error
+  const details = { sqlState: sqlState(error) }
+  if (trouble === 'full')
+    return new IndexerError('DatabaseFull', `the database has no room: ${error.message}`, { cause: error, details })
+  if (trouble === 'duplicate')
+    return new IndexerError('DuplicateKey', `the database has this row already: ${error.message}`, {
+      cause: error,
+      details,
+    })
+  return error
+}

@@ -1,0 +1,54 @@
+// What one line of a listing means for a repo that is known already. Pure.
+import type { RepoState } from './repo-states.ts'
+
+/** One repo as listRepos gives it; listReposByCollection and files of DIDs give the DID alone. */
+export interface Listed {
+  did: string
+  rev?: string | undefined
+  active: boolean
+  status?: string | undefined
+}
+
+export interface Existing {
+  did: string
+  state: RepoState
+  rev: string | null
+  hostId: number | null
+  status: string | null
+}
+
+/**
+ * - `outdated`: its host has a newer rev than our rows.
+ * - `retired`: inactive now. `revived`: active again.
+ * - `moved`: another host lists it as active; the DID document decides between them.
+ */
+export type Verdict = 'outdated' | 'retired' | 'revived' | 'moved'
+
+/**
+ * `hostId` is given for a host's own listing. After a migration both hosts list the DID, the old one as inactive: what a host says
+ * of a repo that lives elsewhere is not believed. A rev in the future is not believed either: it would outdate the repo for ever.
+ */
+export function judge(existing: Existing, listed: Listed, hostId: number | undefined): Verdict | undefined {
+  if (existing.state === 'working') return undefined
+  const elsewhere = hostId !== undefined && existing.hostId !== null && existing.hostId !== hostId
+  if (!listed.active) return elsewhere || existing.state === 'gone' ? undefined : 'retired'
+  if (existing.state === 'gone') return 'revived'
+  if (elsewhere) return 'moved'
+  const newer = listed.rev !== undefined && existing.rev !== null && listed.rev > existing.rev && isPast(listed.rev)
+  return existing.state === 'done' && newer ? 'outdated' : undefined
+}
+
+const tidAlphabet = '234567abcdefghijklmnopqrstuvwxyz'
+const clockSkewMs = 10 * 60_000
+
+/** A rev is a TID: 13 characters of 5 bits, the upper 53 of its 64 bits are microseconds since 1970. */
+function isPast(rev: string): boolean {
+  if (rev.length !== 13) return false
+  let value = 0n
+  for (const character of rev) {
+    const digit = tidAlphabet.indexOf(character)
+    if (digit < 0) return false
+    value = value * 32n + BigInt(digit)
+  }
+  return Number(value >> 10n) / 1000 < Date.now() + clockSkewMs
+}

@@ -1,0 +1,218 @@
+// What listings say: pages of repos in, rows of `repos` and the source's cursor out, both in one transaction (I2).
+// Repos that are listed again change only if something moved; DIDs are sorted, so that two listings cannot deadlock.
+import type { PoolClient } from 'pg'
+import { CounterChanges, counterWriter } from './counters.ts'
+import { transact } from './database-transact.ts'
+import { IndexerError } from './errors.ts'
+import { type Existing, judge, type Listed, type Verdict } from './listing.ts'
+import type { StateContext } from './state.ts'
+import { ensureHosts } from './state-hosts.ts'
+import { step } from './steps.ts'
+
+export interface SourcePosition {
+  /** undefined: from the beginning. */
+  cursor: string | undefined
+  /** When its end was last reached; undefined: a pass is under way, or none was begun. */
+  finishedAt: Date | undefined
+  pages: number
+}
+
+export interface ListedPage {
+  source: string
+  /** Where the next page begins. */
+  cursor: string | undefined
+  repos: readonly Listed[]
+  /** True on the last page of a pass. */
+  finished: boolean
+  /** Origin of the host whose own listing this is: its repos need no resolution. */
+  host?: string
+}
+
+export interface PageOutcome {
+  discovered: number
+  outdated: number
+  retired: number
+  revived: number
+  moved: number
+}
+
+export function createDiscovery({ database, process }: StateContext) {
+  const positions = new Map<string, SourcePosition>()
+
+  return {
+    async readSource(source: string): Promise<SourcePosition> {
+      const { rows } = await database.pool.query<{ cursor: string | null; finished_at: Date | null; pages: number }>(
+        selectSource,
+        [source],
+      )
+      const [row] = rows
+      const position = {
+        cursor: row?.cursor ?? undefined,
+        finishedAt: row?.finished_at ?? undefined,
+        pages: row?.pages ?? 0,
+      }
+      positions.set(source, position)
+      return position
+    },
+
+    /** Throws `SourceTaken` when another process has moved the cursor since it was read here. */
+    async commitPage(page: ListedPage): Promise<PageOutcome> {
+      const before = positions.get(page.source)
+      if (before === undefined) throw new Error('a source is read before its pages are committed')
+      const repos = sortAndDedupe(page.repos)
+      step('before-page')
+      const outcome = await transact(database.pool, async (client) => {
+        const [hostId] = page.host === undefined ? [] : await ensureHosts(client, [page.host])
+        const changes = new CounterChanges()
+        const outcome = await writeRepos(client, { repos, hostId, changes })
+        await moveCursor(client, page, before.pages)
+        await changes.write(client, counterWriter(process(), 0))
+        step('before-page-commit')
+        return outcome
+      })
+      positions.set(page.source, { cursor: page.cursor, finishedAt: undefined, pages: before.pages + 1 })
+      step('after-page-commit')
+      return outcome
+    },
+  }
+}
+
+const selectSource = `select cursor, finished_at, pages from sources where name = $1`
+
+function sortAndDedupe(repos: readonly Listed[]): Listed[] {
+  const byDid = new Map(repos.map((repo) => [repo.did, repo]))
+  return [...byDid.values()].sort((a, b) => (a.did < b.did ? -1 : 1))
+}
+
+async function moveCursor(client: PoolClient, page: ListedPage, pages: number): Promise<void> {
+  const values = [page.source, page.cursor ?? null, page.repos.length, page.finished, pages]
+  const { rowCount } = await client.query({ name: 'source-move', text: upsertSource, values })
+  if (rowCount === 1) return
+  // The commit of this very page may have been answered by a broken connection: then it stands there already.
+  const { rows } = await client.query<{ cursor: string | null; pages: number }>(selectSource, [page.source])
+  if (rows[0]?.pages === pages + 1 && rows[0].cursor === (page.cursor ?? null)) return
+  throw new IndexerError('SourceTaken', `another process lists ${page.source}`, {
+    details: { source: page.source, pages },
+  })
+}
+
+const upsertSource = `
+  insert into sources as s (name, cursor, pages, listed, passes, finished_at)
+  values ($1, $2, 1, $3, $4::boolean::int, case when $4 then now() end)
+  on conflict (name) do update
+  set cursor = excluded.cursor, pages = s.pages + 1, listed = s.listed + excluded.listed, passes = s.passes + excluded.passes,
+      finished_at = excluded.finished_at, updated_at = now()
+  where s.pages = $5
+  returning 1`
+
+interface Page {
+  repos: Listed[]
+  hostId: number | undefined
+  changes: CounterChanges
+}
+
+async function writeRepos(client: PoolClient, { repos, hostId, changes }: Page): Promise<PageOutcome> {
+  const dids = repos.map((repo) => repo.did)
+  const { rows } = await client.query<Existing>({ name: 'repos-by-did', text: selectRepos, values: [dids] })
+  const known = new Map(rows.map((row) => [row.did, row]))
+  const unknown = repos.filter((repo) => !known.has(repo.did))
+  const discovered = await insertRepos(client, { repos: unknown, hostId, changes })
+
+  const verdicts = new Map<Verdict, Listed[]>()
+  for (const repo of repos) {
+    const existing = known.get(repo.did)
+    const verdict = existing && judge(existing, repo, hostId)
+    if (verdict === undefined) continue
+    verdicts.set(verdict, [...(verdicts.get(verdict) ?? []), repo])
+  }
+  const apply = async (verdict: Verdict) =>
+    await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], changes })
+  return {
+    discovered,
+    outdated: await apply('outdated'),
+    retired: await apply('retired'),
+    revived: await apply('revived'),
+    moved: await apply('moved'),
+  }
+}
+
+// Leans on repos_did_key: one probe per DID.
+const selectRepos = `select did, state, rev, host_id as "hostId", status from repos where did = any($1)`
+
+/** A repo that a host's own listing calls inactive may be active elsewhere: its DID document decides. */
+async function insertRepos(client: PoolClient, { repos, hostId, changes }: Page): Promise<number> {
+  if (repos.length === 0) return 0
+  const hosts = repos.map((repo) => (repo.active ? (hostId ?? null) : null))
+  const states = repos.map((repo) => (repo.active || hostId !== undefined ? 'waiting' : 'gone'))
+  const statuses = repos.map((repo, index) => (states[index] === 'gone' ? (repo.status ?? 'inactive') : null))
+  const values = [repos.map((repo) => repo.did), hosts, states, statuses]
+  const { rows } = await client.query<{ state: 'waiting' | 'gone' }>({ name: 'repos-insert', text: insertNew, values })
+  for (const { state } of rows) changes.add(`repos/${state}`, 1)
+  changes.add('discovered', rows.length)
+  return rows.length
+}
+
+const insertNew = `
+  insert into repos (did, host_id, state, status)
+  select * from unnest($1::text[], $2::int[], $3::repo_state[], $4::text[])
+  on conflict (did) do nothing
+  returning state`
+
+interface Judged {
+  verdict: Verdict
+  repos: Listed[]
+  changes: CounterChanges
+}
+
+async function applyVerdict(client: PoolClient, { verdict, repos, changes }: Judged): Promise<number> {
+  if (repos.length === 0) return 0
+  const values = [
+    repos.map((repo) => repo.did),
+    repos.map((repo) => repo.status ?? null),
+    repos.map((repo) => repo.rev ?? null),
+  ]
+  const { rows } = await client.query<Moved>({ name: `repos-${verdict}`, text: verdictStatements[verdict], values })
+  for (const { was, state } of rows) changes.move(was, state)
+  return rows.length
+}
+
+type Moved = { was: Existing['state']; state: Existing['state'] }
+
+// Each locks its rows in the order of their ids and looks at the state again: a claim may have come in between.
+const listedRows = `
+  with listed (did, status, rev) as (select * from unnest($1::text[], $2::text[], $3::text[])),
+  old as (
+    select r.id, r.state, r.rev, r.host_id, l.status, l.rev as listed_rev from repos r join listed l using (did) order by r.id for update of r
+  )`
+
+const verdictStatements: Record<Verdict, string> = {
+  outdated: `${listedRows}
+    update repos r set state = 'stale', stale_reason = 'newer-rev', retry_at = now(), attempts = 0
+    from old where r.id = old.id and old.state = 'done' and old.listed_rev > old.rev
+    returning old.state as was, r.state`,
+
+  retired: `${listedRows}, hidden as (
+      insert into hidden_repos (repo) select id from old where rev is not null and state <> 'working' order by id on conflict do nothing
+    )
+    update repos r set state = 'gone', status = coalesce(old.status, 'inactive'), retry_at = null
+    from old where r.id = old.id and old.state not in ('working', 'gone')
+    returning old.state as was, r.state`,
+
+  revived: `${listedRows}, shown as (
+      delete from hidden_repos h using old where h.repo = old.id and old.state = 'gone'
+    )
+    update repos r
+    set state = case when old.rev is null then 'waiting' when old.listed_rev <= old.rev then 'done' else 'stale' end::repo_state,
+        stale_reason = case when old.rev < old.listed_rev then 'newer-rev' end,
+        status = null, error_code = null, error_message = null, attempts = 0, retry_at = case when old.rev is not null then now() end
+    from old where r.id = old.id and old.state = 'gone'
+    returning old.state as was, r.state`,
+
+  moved: `${listedRows}
+    update repos r
+    set host_id = null, attempts = 0,
+        state = case when old.state = 'waiting' then 'waiting' when old.rev is null then 'waiting' else 'stale' end::repo_state,
+        stale_reason = case when old.rev is not null then 'moved' end, retry_at = case when old.rev is not null then now() end
+    from old where r.id = old.id and old.state not in ('working', 'gone')
+    returning old.state as was, r.state`,
+}

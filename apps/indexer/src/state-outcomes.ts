@@ -1,0 +1,85 @@
+// How a claimed repo ends without rows: retried later, failed, or gone. Many in one statement, each under its claim token.
+import { CounterChanges, counterWriter } from './counters.ts'
+import { transact } from './database-transact.ts'
+import type { RepoState } from './repo-states.ts'
+import type { ClaimedRepo, StateContext } from './state.ts'
+import { step } from './steps.ts'
+
+export interface RepoOutcome {
+  claim: Pick<ClaimedRepo, 'id' | 'claim'>
+  code: string
+  message: string
+  /** When it is due again; without one never by itself. */
+  retryAt?: Date | undefined
+}
+
+export function createOutcomes({ database, process }: StateContext) {
+  /** Returns how many were still ours. */
+  const settle = async (state: 'retry' | 'failed' | 'gone', outcomes: readonly RepoOutcome[]): Promise<number> => {
+    if (outcomes.length === 0) return 0
+    const values = [
+      outcomes.map(({ claim }) => claim.id),
+      outcomes.map(({ claim }) => claim.claim),
+      outcomes.map(({ code }) => code),
+      outcomes.map(({ message }) => clip(message)),
+      outcomes.map(({ retryAt }) => retryAt?.toISOString() ?? null),
+      outcomes.map(({ code }) => (state === 'gone' ? statusOf(code) : null)),
+      state,
+    ]
+    const settled = await transact(database.pool, async (client) => {
+      const { rows } = await client.query<{ state: RepoState }>({ name: 'outcomes', text: updateOutcomes, values })
+      const changes = new CounterChanges()
+      changes.move('working', state, rows.length)
+      await changes.write(client, counterWriter(process(), 3))
+      step('before-outcomes-commit')
+      return rows.length
+    })
+    step('after-outcomes')
+    return settled
+  }
+
+  return {
+    retryRepos: (outcomes: readonly RepoOutcome[]) => settle('retry', outcomes),
+    failRepos: (outcomes: readonly RepoOutcome[]) => settle('failed', outcomes),
+    /** Rows that it has stay, hidden from the views. */
+    goneRepos: (outcomes: readonly RepoOutcome[]) => settle('gone', outcomes),
+  }
+}
+
+// A repo that has rows and is gone is hidden in the same statement.
+const updateOutcomes = `
+  with v (id, claim, code, message, retry_at, status) as (
+    select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
+  ),
+  old as (
+    select r.id, r.rev, v.code, v.message, v.retry_at, v.status from repos r join v on r.id = v.id and r.claim = v.claim
+    where r.state = 'working' order by r.id for update of r
+  ),
+  hidden as (
+    insert into hidden_repos (repo) select id from old where $7::repo_state = 'gone' and rev is not null order by id on conflict do nothing
+  )
+  update repos r
+  set state = $7::repo_state, claim = null, error_code = old.code, error_message = old.message, retry_at = old.retry_at,
+      status = old.status, attempts = r.attempts + 1
+  from old where r.id = old.id
+  returning r.state`
+
+const statuses: Record<string, string> = {
+  RepoDeactivated: 'deactivated',
+  RepoTakendown: 'takendown',
+  RepoSuspended: 'suspended',
+  RepoNotFound: 'deleted',
+  DidTombstoned: 'deleted',
+}
+
+/** What `accounts.status` shows for a code of class `gone`. */
+export function statusOf(code: string): string {
+  return statuses[code] ?? 'inactive'
+}
+
+const messageCharacters = 500
+
+/** For a text column: bounded, and without NUL, which Postgres refuses. */
+export function clip(message: string): string {
+  return message.slice(0, messageCharacters).replaceAll('\0', '').toWellFormed()
+}

@@ -1,0 +1,65 @@
+// The numbers behind the progress line and the status: sums of counters, never count(*) of a big table.
+import { type Balance, repoStates } from './repo-states.ts'
+import type { StateContext } from './state.ts'
+
+export function createReaders({ database }: StateContext) {
+  const { pool } = database
+  return {
+    /** I3: `discovered` is the sum of the states. */
+    async readBalance(): Promise<Balance> {
+      const sums = await sumsOf(database, ['discovered', ...repoStates.map((state) => `repos/${state}`)])
+      const of = (name: string) => sums.get(name) ?? 0
+      return {
+        discovered: of('discovered'),
+        waiting: of('repos/waiting'),
+        working: of('repos/working'),
+        retry: of('repos/retry'),
+        stale: of('repos/stale'),
+        done: of('repos/done'),
+        failed: of('repos/failed'),
+        gone: of('repos/gone'),
+      }
+    },
+
+    /** Rows of each table, by the table's name in the config. */
+    async rowsByTable(): Promise<Map<string, number>> {
+      return await sumsUnder(database, 'rows/')
+    },
+
+    /** Records of collections that the config leaves out (I9). */
+    async skippedByCollection(): Promise<Map<string, number>> {
+      return await sumsUnder(database, 'skipped/')
+    },
+
+    async rejectsByCode(): Promise<Map<string, number>> {
+      const { rows } = await pool.query<{ code: string; records: number }>(
+        `select code, count(*) as records from reject_rows group by code order by 2 desc`,
+      )
+      return new Map(rows.map(({ code, records }) => [code, records]))
+    },
+
+    /** When the next retry or stale repo is due, in ms from now; failed ones are not waited for. undefined: none. */
+    async nextDueInMs(): Promise<number | undefined> {
+      const { rows } = await pool.query<{ ms: number | null }>(selectNextDue)
+      const ms = rows[0]?.ms
+      return ms === null || ms === undefined ? undefined : Math.max(0, ms)
+    },
+  }
+}
+
+async function sumsOf({ pool }: StateContext['database'], names: string[]): Promise<Map<string, number>> {
+  const text = `select name, sum(value)::bigint as value from counters where name = any($1) group by name`
+  const { rows } = await pool.query<{ name: string; value: number }>({ name: 'sums-of', text, values: [names] })
+  return new Map(rows.map(({ name, value }) => [name, value]))
+}
+
+async function sumsUnder({ pool }: StateContext['database'], prefix: string): Promise<Map<string, number>> {
+  const text = `select substr(name, length($1) + 1) as name, sum(value)::bigint as value from counters where starts_with(name, $1) group by name order by name`
+  const { rows } = await pool.query<{ name: string; value: number }>({ name: 'sums-under', text, values: [prefix] })
+  return new Map(rows.map(({ name, value }) => [name, value]))
+}
+
+// One probe of repos_due for each host that has entries would be a scan of it; it is small: what failed, not what waits.
+const selectNextDue = `
+  select (extract(epoch from min(retry_at) - now()) * 1000)::float8 as ms
+  from repos where state in ('retry', 'stale', 'failed') and state <> 'failed'`
