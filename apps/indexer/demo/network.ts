@@ -1,6 +1,6 @@
 // A whole small network on 127.0.0.1: a relay, some PDSs and a PLC directory, over real HTTP, serving signed repos that
 // are generated from a seed when they are asked for. Options in, URLs and the accounts out. No part of it needs a disk.
-import { cidOf, cidText } from 'repo-stream/fixtures'
+import { cidOf, cidText, type SigningKey } from 'repo-stream/fixtures'
 import { createPds } from './pds.ts'
 import { createPlc } from './plc.ts'
 import { createPopulation, type DemoAccount } from './population.ts'
@@ -22,7 +22,7 @@ export interface DemoNetworkOptions {
   readonly spread?: number
   /** Default 2 repos of 6,000 records. */
   readonly bigRepos?: { readonly count: number; readonly records: number }
-  /** The relay's port; the default, 0, takes a free one. */
+  /** The relay's port; the directory and the PDSs take those that follow. The default, 0, takes free ones. */
   readonly port?: number
   /** Compress for whoever accepts it, as servers do. Default true. */
   readonly gzip?: boolean
@@ -48,6 +48,8 @@ export interface DemoNetwork {
   readonly servers: ReadonlyMap<string, DemoServer>
   /** What the account's repo holds, not in key order. */
   recordsOf(account: DemoAccount): Iterable<DemoRecord>
+  /** The key in the account's DID document, which signs its repo. */
+  signingKey(account: DemoAccount): SigningKey
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -88,11 +90,12 @@ export async function startDemoNetwork(options: DemoNetworkOptions = {}): Promis
     return server.url
   }
 
+  const portAt = (offset: number): number => (options.port ? options.port + offset : 0)
   for (let index = 0; index < population.options.pdsCount; index++) {
-    pdsUrls.push(await serve(createPds(index, world), { kind: 'pds', index }))
+    pdsUrls.push(await serve(createPds(index, world), { kind: 'pds', index }, portAt(2 + index)))
   }
-  const plcUrl = await serve(createPlc(world), { kind: 'plc' })
-  const relayUrl = await serve(createRelay(world), { kind: 'relay' }, options.port)
+  const plcUrl = await serve(createPlc(world), { kind: 'plc' }, portAt(1))
+  const relayUrl = await serve(createRelay(world), { kind: 'relay' }, portAt(0))
   const close = async () => {
     await Promise.all(Array.from(servers.values(), (server) => server.close()))
   }
@@ -104,6 +107,7 @@ export async function startDemoNetwork(options: DemoNetworkOptions = {}): Promis
     requests,
     servers,
     recordsOf: (account) => world.repos.records(account),
+    signingKey: (account) => world.repos.signingKey(account),
     close,
     [Symbol.asyncDispose]: close,
   }

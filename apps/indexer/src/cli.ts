@@ -1,1 +1,107 @@
-export {}
+// The command line: verbs, signals, exit codes. The only file that ends the process.
+// stdout is for results, stderr for progress. A verb loads its code when it runs, so that `--help` stays instant.
+import { Command, CommanderError } from 'commander'
+import { exitCodeOf, IndexerError } from './errors.ts'
+import { type Log, openLog } from './log.ts'
+import { addOptions, type OptionName, type Options } from './options.ts'
+import { ProgressLine } from './progress-line.ts'
+import { version } from './version.ts'
+
+const databaseOptions = ['database', 'dataDir', 'schema'] as const satisfies OptionName[]
+const logOptions = ['logJson', 'logLevel'] as const satisfies OptionName[]
+const crawlOptions = [
+  'config',
+  'collections',
+  'live',
+  'concurrency',
+  'hostConcurrency',
+  'resolveConcurrency',
+  'memory',
+  'repoMemory',
+  'spillDir',
+  'spillLimit',
+  'maxAttempts',
+  'retryDelay',
+  'maxFailed',
+  'verify',
+] as const satisfies OptionName[]
+
+function buildProgram(): Command {
+  const program = new Command('indexer')
+    .description('Index the atproto network into typed tables of your own Postgres')
+    .version(version)
+    .showSuggestionAfterError()
+    .exitOverride()
+  const run = program
+    .command('run')
+    .description('crawl every repo of a relay into Postgres; stopped, it goes on where it was')
+  addOptions(run, ['relay', 'plc', ...databaseOptions, ...crawlOptions, 'allowPrivateHosts', 'contact', ...logOptions])
+  run.action(async (options: Options) => {
+    const { run } = await import('./run.ts')
+    await crawlVerb(options, run)
+  })
+  const demo = program
+    .command('demo')
+    .description('the whole job offline: a small network on loopback, crawled into the embedded database')
+  addOptions(demo, ['dataDir', 'schema', ...crawlOptions, ...logOptions])
+  demo.option('--accounts <n>', 'accounts of the network', Number, 500)
+  demo.action(async (options: Options & { accounts: number }) => {
+    const { demo } = await import('./demo.ts')
+    await crawlVerb(options, demo)
+  })
+  const sql = program.command('sql').argument('[query]', 'one statement; without it a prompt')
+  sql.description('read-only SQL on the database, no psql needed')
+  addOptions(sql, [...databaseOptions, ...logOptions])
+  sql.option('--timeout <seconds>', 'end a statement that takes longer', Number, 0)
+  sql.action(async (query: string | undefined, options: Options & { timeout: number }) => {
+    const { sqlVerb } = await import('./sql-verb.ts')
+    await sqlVerb(
+      query,
+      { ...options, timeoutMs: options.timeout * 1000 },
+      openLog({ json: options.logJson, level: options.logLevel }),
+    )
+  })
+  return program
+}
+
+type CrawlVerb<T extends Options> = (
+  options: T,
+  io: { log: Log; line: ProgressLine | undefined; signal: AbortSignal },
+) => Promise<{ output: string; exitCode: number }>
+
+/** Runs a verb that takes long: the first Ctrl-C (or SIGTERM) ends it in order, the second at once. */
+async function crawlVerb<T extends Options>(options: T, verb: CrawlVerb<T>): Promise<void> {
+  const line = options.logJson ? undefined : new ProgressLine()
+  const log = openLog({ json: options.logJson, level: options.logLevel, line })
+  const stop = new AbortController()
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (stop.signal.aborted) process.exit(75)
+    log.info({ signal }, 'stopping in order; once more ends at once')
+    stop.abort(new Error(`stopped by ${signal}`))
+  }
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
+  try {
+    const { output, exitCode } = await verb(options, { log, line, signal: stop.signal })
+    process.stdout.write(output)
+    process.exitCode = exitCode
+  } finally {
+    line?.end()
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
+  }
+}
+
+try {
+  await buildProgram().parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
+  else {
+    process.exitCode = exitCodeOf(error)
+    const text =
+      error instanceof IndexerError
+        ? `${error.code}: ${error.message}`
+        : error instanceof Error
+          ? error.stack
+          : String(error)
+    process.stderr.write(`indexer: ${text}\n`)
+  }
+}

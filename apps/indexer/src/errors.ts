@@ -17,6 +17,8 @@ export const errorCodes = {
   BadUsage: 'stop-run',
   /** The config file is wrong. The message says where in it, what, and the nearest valid name. */
   BadConfig: 'stop-run',
+  /** A view must change for the new config, but a view or function of yours depends on it. Drop yours, start again, make it anew. */
+  SchemaInUse: 'stop-run',
   /** The database cannot be reached, or was lost and did not come back. Start again: nothing that was done is lost. */
   DatabaseUnavailable: 'stop-run',
   /** The database's disk is full, or it has no memory left. Free some and start again: what was committed stays. */
@@ -33,6 +35,8 @@ export const errorCodes = {
   EmbeddedDatabaseMissing: 'stop-run',
   /** The embedded PostgreSQL could not be made or started; the message quotes its log, `postgres/server.log` in the data directory. */
   EmbeddedDatabaseFailed: 'stop-run',
+  /** The servers of `demo` did not start; the message says why. */
+  DemoFailed: 'stop-run',
   /** The listing has more pages than the network has accounts. Another relay may do better. */
   ListingEndless: 'fail-repo',
 

@@ -21,7 +21,7 @@ export function openLog(options: { json: boolean; level: string; line?: Progress
       done()
     },
   })
-  return pino({ level: options.level, base: undefined }, text)
+  return pino({ level: options.level, base: null }, text)
 }
 
 const levels: Record<number, string> = { 10: 'trace', 20: 'debug', 30: 'info', 40: 'warn', 50: 'error', 60: 'fatal' }

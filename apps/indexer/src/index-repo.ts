@@ -1,0 +1,163 @@
+// ONE repo, from its host to its rows: fetch -> walk -> project -> write. The file to read first.
+// Input: a claimed repo. Output: its rows, handed to the writer; they are safe when `written` says so. The surprise: a
+// record is projected before anybody knows its key, so a repo whose blocks lie about their collection is walked twice.
+import { join } from 'node:path'
+import { type Commit, type Driver, loadCar, microsFromTid, openDiskStore, verifyCommit } from 'repo-stream'
+import type { Config } from './config.ts'
+import { IndexerError } from './errors.ts'
+import type { MemoryBudget } from './memory-budget.ts'
+import { createProjection, type Projection } from './project/projection.ts'
+import { RepoRows } from './repo-rows.ts'
+import type { Resolver } from './resolve.ts'
+import type { ClaimedRepo } from './state.ts'
+import type { RowChunk, WriteOutcome, Writer } from './write.ts'
+
+/** Entries that one step of a walk gives: enough to make a step's cost vanish, few enough to keep the loop responsive. */
+const entriesPerChunk = 2000
+/** A rev is a time; one further ahead than this would win against every later one. */
+const maxRevAheadMs = 10 * 60_000
+/** Page cache of a walk on disk; measured in packages/repo-stream/RESULTS.md. */
+const diskCacheBytes = 8 * 1024 * 1024
+
+export interface IndexContext {
+  config: Config
+  /** Shared by all walks of this thread: its calls do not overlap. */
+  projection: Projection
+  writer: Writer
+  resolver: Resolver
+  budget: MemoryBudget
+  /** The repo's CAR, decoded, as it arrives. */
+  fetchCar: (claim: ClaimedRepo) => AsyncIterable<Uint8Array>
+  repoMemoryBytes: number
+  /** Rows past this go to Postgres while the repo is walked, in a transaction of its own. */
+  largeRepoBytes: number
+  spillDir: string
+  spillLimitBytes: number
+  verify: 'full' | 'structure'
+  signal: AbortSignal
+}
+
+export interface IndexedRepo {
+  /** Settles when the rows are committed, or dropped because the claim is no longer ours. */
+  written: Promise<WriteOutcome>
+  rows: number
+  rejected: number
+  spilled: boolean
+}
+
+/** Throws coded errors of `errors.ts` and `repo-stream`; nothing is written then. */
+export async function indexRepo(claim: ClaimedRepo, context: IndexContext): Promise<IndexedRepo> {
+  const first = await indexOnce(claim, context.projection, context)
+  if (!('lying' in first)) return first
+  const second = await indexOnce(claim, createProjection(context.config, { keepRaw: first.lying }), context)
+  if (!('lying' in second)) return second
+  throw new IndexerError('RepoUnstable', `the blocks of ${claim.did} changed from one fetch to the next`)
+}
+
+interface Walk extends AsyncDisposable {
+  commit: Commit
+  driver: Driver
+  spilled: boolean
+}
+
+async function indexOnce(
+  claim: ClaimedRepo,
+  projection: Projection,
+  context: IndexContext,
+): Promise<IndexedRepo | { lying: ReadonlySet<string> }> {
+  await using walk = await openWalk(claim, projection, context)
+  await checkCommit(walk.commit, claim, context)
+  const rows = new RepoRows(claim, context.budget)
+  let written: Promise<WriteOutcome> | undefined
+  try {
+    const large = await walkUntil(walk, projection, rows, context.largeRepoBytes)
+    if (large) {
+      const totals = () => rows.totals(walk.commit)
+      const outcome = await context.writer.addLarge(claim, walkOn(walk, projection, rows), totals)
+      return { written: Promise.resolve(outcome), ...counts(walk, rows) }
+    }
+    if (rows.lying.size > 0) return { lying: rows.lying }
+    written = context.writer.add(rows.finish(walk.commit)).finally(() => rows.release())
+    return { written, ...counts(walk, rows) }
+  } catch (error) {
+    if (error instanceof LyingBlocks) return { lying: rows.lying }
+    throw error
+  } finally {
+    if (!written) rows.release()
+  }
+}
+
+function counts(walk: Walk, rows: RepoRows): { rows: number; rejected: number; spilled: boolean } {
+  return { rows: rows.rows, rejected: rows.rejects.length, spilled: walk.spilled }
+}
+
+async function openWalk(claim: ClaimedRepo, projection: Projection, context: IndexContext): Promise<Walk> {
+  const car = await loadCar(context.fetchCar(claim), {
+    memoryLimitBytes: context.repoMemoryBytes,
+    budget: context.budget,
+    process: (block, digest) => projection.process(block, digest),
+    preorder: 'buffer',
+    signal: context.signal,
+  })
+  if (car.kind === 'memory') {
+    const { commit, driver } = car
+    return { commit, driver, spilled: false, [Symbol.asyncDispose]: () => driver.close() }
+  }
+  const store = openDiskStore(join(context.spillDir, `${process.pid}-${claim.id}.sqlite`), {
+    cacheBytes: diskCacheBytes,
+    maxStoredBytes: context.spillLimitBytes,
+  })
+  const { commit, driver } = await car.finishLoading(store)
+  return { commit, driver, spilled: true, [Symbol.asyncDispose]: () => driver.close() }
+}
+
+/** The commit must be of this account, of no time to come, and signed with the account's key, which may have changed. */
+async function checkCommit(commit: Commit, claim: ClaimedRepo, context: IndexContext): Promise<void> {
+  const details = { did: claim.did, rev: commit.rev }
+  if (commit.did !== claim.did) {
+    throw new IndexerError('WrongRepo', `the host sent the repo of ${commit.did} for ${claim.did}`, { details })
+  }
+  if (revTimeMs(commit.rev) > Date.now() + maxRevAheadMs) {
+    throw new IndexerError('RevInFuture', `the rev ${commit.rev} lies in the future`, { details })
+  }
+  if (context.verify === 'structure' || (await isSigned(commit, claim, context))) return
+  throw new IndexerError('BadSignature', `the commit ${commit.rev} is not signed with the key of ${claim.did}`, {
+    details,
+  })
+}
+
+/** By the key that we know; if not, by the one that the DID document has now. */
+async function isSigned(commit: Commit, { did, signingKey }: ClaimedRepo, context: IndexContext): Promise<boolean> {
+  if (signingKey !== null && (await verifyCommit(commit, signingKey))) return true
+  const identity = await context.resolver.resolve(did, { refresh: signingKey !== null, signal: context.signal })
+  return identity.signingKey !== signingKey && (await verifyCommit(commit, identity.signingKey))
+}
+
+function revTimeMs(rev: string): number {
+  return (microsFromTid(rev) ?? Number.POSITIVE_INFINITY) / 1000
+}
+
+/** Walks to the end (false), or until the rows are too many to be kept (true). */
+async function walkUntil(walk: Walk, projection: Projection, rows: RepoRows, largeRepoBytes: number): Promise<boolean> {
+  for (;;) {
+    const entries = await walk.driver.nextChunk(entriesPerChunk)
+    if (entries === undefined) return false
+    for (const entry of entries) projection.settle(entry, rows)
+    if (!rows.reserve() || rows.bytes > largeRepoBytes) return true
+  }
+}
+
+/** The rows that are held, then those of the rest of the walk. Ends with `LyingBlocks` if any block needs a second walk. */
+async function* walkOn(walk: Walk, projection: Projection, rows: RepoRows): AsyncGenerator<RowChunk> {
+  for (;;) {
+    if (rows.lying.size === 0) yield* rows.drain()
+    const entries = await walk.driver.nextChunk(entriesPerChunk)
+    if (entries === undefined) break
+    for (const entry of entries) projection.settle(entry, rows)
+    if (rows.lying.size > 0) rows.drop()
+  }
+  if (rows.lying.size > 0) throw new LyingBlocks('blocks whose $type is not their collection')
+}
+
+/** Undoes the transaction of a large repo that must be walked again. */
+class LyingBlocks extends Error {}

@@ -1,0 +1,136 @@
+// What a walk has made of ONE repo so far: COPY rows by table, rejects, oddities, counts of what the config leaves out.
+// It is the sink of the projection; its bytes come from the shared memory budget and go back when it is released.
+import type { Commit, Entry } from 'repo-stream'
+import type { Table } from './config.ts'
+import { RowBuffer } from './copy.ts'
+import type { MemoryBudget } from './memory-budget.ts'
+import type { ProjectionSink } from './project/projection.ts'
+import type { ClaimedRepo } from './state.ts'
+import type { FinishedRepo, Oddity, Reject, RowChunk } from './write.ts'
+
+/** Digests of blocks that claim another collection than their key's; past this many every block is kept raw. */
+const maxLyingBlocks = 100_000
+
+export class RepoRows implements ProjectionSink {
+  readonly rejects: Reject[] = []
+  readonly oddities: Oddity[] = []
+  /** Records by collection that no table takes. */
+  readonly skippedRecords = new Map<string, number>()
+  /** Digests (latin1) of the blocks whose projection must wait until the walk knows their collection. */
+  readonly lying = new Set<string>()
+  rows = 0
+  readonly #claim: ClaimedRepo
+  readonly #budget: MemoryBudget
+  readonly #buffers = new Map<Table, RowBuffer>()
+  #bytes = 0
+  #budgetedBytes = 0
+
+  constructor(claim: ClaimedRepo, budget: MemoryBudget) {
+    this.#claim = claim
+    this.#budget = budget
+  }
+
+  /** Bytes of the rows and rejects that are held now. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  row(table: Table, entry: Entry, fields: Uint8Array): void {
+    const buffer = this.#bufferOf(table)
+    const before = buffer.bytes
+    buffer.appendRow(
+      this.#claim.id,
+      entry.rkey,
+      entry.cid.subarray(4),
+      fields,
+      table.generic ? entry.collection : undefined,
+    )
+    this.#bytes += buffer.bytes - before
+    this.rows++
+  }
+
+  #bufferOf(table: Table): RowBuffer {
+    const known = this.#buffers.get(table)
+    if (known) return known
+    const buffer = new RowBuffer()
+    this.#buffers.set(table, buffer)
+    return buffer
+  }
+
+  oddity(_table: Table, entry: Entry, column: string, code: string, original: Uint8Array): void {
+    this.oddities.push({ collection: entry.collection, rkey: entry.rkey, column, code, original: original.slice() })
+    this.#bytes += original.length
+  }
+
+  reject(entry: Entry, code: string, message: string, bytes: Uint8Array): void {
+    this.rejects.push({
+      collection: entry.collection,
+      rkey: entry.rkey,
+      cid: entry.cid.slice(4),
+      code,
+      message,
+      bytes: bytes.slice(),
+    })
+    this.#bytes += bytes.length
+  }
+
+  skipped(collection: string): void {
+    this.skippedRecords.set(collection, (this.skippedRecords.get(collection) ?? 0) + 1)
+  }
+
+  again(entry: Entry): void {
+    if (this.lying.size < maxLyingBlocks) this.lying.add(Buffer.from(entry.cid.subarray(4)).toString('latin1'))
+  }
+
+  /** Takes what is held now from the budget; false when it does not fit, and then it is better written than kept. */
+  reserve(): boolean {
+    const more = this.#bytes - this.#budgetedBytes
+    if (more > 0 && !this.#budget.take(more)) return false
+    this.#budgetedBytes += Math.max(0, more)
+    return true
+  }
+
+  /** The repo as it joins a batch with others. */
+  finish(commit: Commit): FinishedRepo {
+    const tables = new Map(
+      this.#buffers.entries().map(([table, buffer]) => [table.index, { rows: buffer.rows, bytes: buffer.take() }]),
+    )
+    return { ...this.totals(commit), tables, bytes: this.#bytes }
+  }
+
+  /** What goes into the repo's state beside its rows. */
+  totals(commit: Commit): Omit<FinishedRepo, 'tables' | 'bytes'> {
+    return {
+      claim: this.#claim,
+      rev: commit.rev,
+      head: commit.cid,
+      rejects: this.rejects,
+      oddities: this.oddities,
+      skipped: this.skippedRecords,
+      rows: this.rows,
+    }
+  }
+
+  /** The rows so far, table by table, which are then no longer held here; rejects and oddities stay. */
+  *drain(): Generator<RowChunk> {
+    for (const [table, buffer] of this.#buffers) {
+      const { rows, bytes } = buffer
+      if (rows === 0) continue
+      yield { table, rows, bytes: buffer.take() }
+      this.#bytes -= bytes
+    }
+    this.#buffers.clear()
+  }
+
+  /** Forgets the rows that are held: the repo will be walked again. */
+  drop(): void {
+    this.#buffers.clear()
+    this.#bytes = 0
+  }
+
+  /** Gives back what `reserve` took. */
+  release(): void {
+    this.#budget.give(this.#budgetedBytes)
+    this.#budgetedBytes = 0
+  }
+}

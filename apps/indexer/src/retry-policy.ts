@@ -1,0 +1,42 @@
+// When something that failed is tried again: the wait doubles with each attempt, with jitter, up to an hour; a host that
+// says when to come back is believed if that is later.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { errorClass, IndexerError } from './errors.ts'
+
+const maxDelayMs = 3_600_000
+
+export interface RetryPolicy {
+  baseDelayMs: number
+  maxAttempts: number
+}
+
+/** Milliseconds to wait after the `attempts`-th failed attempt (1 for the first). */
+export function retryDelayMs(attempts: number, policy: RetryPolicy, random: () => number = Math.random): number {
+  const fullMs = Math.min(maxDelayMs, policy.baseDelayMs * 2 ** Math.min(40, attempts - 1))
+  return Math.round(fullMs * (0.75 + random() / 2))
+}
+
+/** The same as a time, not before the one that the host gave in `details.retryAtMs`. */
+export function retryAt(attempts: number, policy: RetryPolicy, error?: unknown): Date {
+  const asked = error instanceof IndexerError ? error.details.retryAtMs : undefined
+  const atMs = Date.now() + retryDelayMs(attempts, policy)
+  return new Date(typeof asked === 'number' ? Math.max(asked, atMs) : atMs)
+}
+
+/** Runs `ask` until it answers, its error is not of class `retry`, or `maxAttempts` are used up; then throws the last error. */
+export async function withRetries<T>(
+  ask: () => Promise<T>,
+  policy: RetryPolicy,
+  { signal, onRetry }: { signal: AbortSignal; onRetry?: (error: unknown, delayMs: number) => void },
+): Promise<T> {
+  for (let attempts = 1; ; attempts++) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (signal.aborted || errorClass(error) !== 'retry' || attempts >= policy.maxAttempts) throw error
+      const delayMs = retryAt(attempts, policy, error).getTime() - Date.now()
+      onRetry?.(error, delayMs)
+      await sleep(delayMs, undefined, { signal })
+    }
+  }
+}

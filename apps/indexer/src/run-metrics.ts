@@ -1,0 +1,43 @@
+// What this run has done, counted as it happens; the progress line, the log and the summary all read it here.
+import type { WriteOutcome } from './write.ts'
+
+export class RunMetrics {
+  readonly startedMs = performance.now()
+  /** Rows, rejected records and repos of transactions that have committed. */
+  rows = 0
+  rejected = 0
+  repos = 0
+  /** Decoded bytes of repos. */
+  fetchedBytes = 0
+  /** Failed tries by code. */
+  readonly errors = new Map<string, number>()
+  /** Largest resident set that was seen. */
+  peakRssBytes = 0
+
+  written(outcome: WriteOutcome, rows: number, rejected: number): void {
+    if (outcome === 'fenced') return
+    this.repos++
+    this.rows += rows
+    this.rejected += rejected
+  }
+
+  failed(code: string): void {
+    this.errors.set(code, (this.errors.get(code) ?? 0) + 1)
+  }
+
+  /** Passes a repo's bytes on and counts them. */
+  async *countBytes(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      this.fetchedBytes += chunk.length
+      yield chunk
+    }
+  }
+
+  get elapsedMs(): number {
+    return performance.now() - this.startedMs
+  }
+
+  sampleMemory(): void {
+    this.peakRssBytes = Math.max(this.peakRssBytes, process.memoryUsage.rss())
+  }
+}

@@ -1,0 +1,141 @@
+// The verb `run`: opens everything that a crawl needs, in order, crawls, and closes it in the reverse order.
+// Input: options; output: the summary of what the database holds now and the exit code.
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { removeStaleStores } from 'repo-stream'
+import { type Config, loadConfig } from './config.ts'
+import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
+import { relaySource } from './discover.ts'
+import { fetchRepo } from './fetch.ts'
+import { createHosts } from './hosts.ts'
+import { type Http, openHttp } from './http.ts'
+import type { Log } from './log.ts'
+import { MemoryBudget } from './memory-budget.ts'
+import { openCrawlDatabase } from './open-database.ts'
+import type { Options } from './options.ts'
+import { renderSummary, type Summary } from './progress.ts'
+import type { ProgressLine } from './progress-line.ts'
+import { createProjection } from './project/projection.ts'
+import { createResolver } from './resolve.ts'
+import type { RetryPolicy } from './retry-policy.ts'
+import { RunMetrics } from './run-metrics.ts'
+import { showProgress, summarize } from './run-status.ts'
+import { openState, type State } from './state.ts'
+import { version } from './version.ts'
+import { openWriter, type Writer } from './write.ts'
+
+/** Rows of one repo past this go to Postgres while the repo is walked, in a transaction of its own. */
+const largeRepoBytes = 8 * 1024 * 1024
+
+export interface RunIo {
+  log: Log
+  line: ProgressLine | undefined
+  /** Aborting ends the run in order: what is finished is written, claims are given back. */
+  signal: AbortSignal
+}
+
+export interface RunOutcome {
+  /** The summary as a page of text, or as a line of JSON with --log-json. */
+  output: string
+  exitCode: 0 | 3 | 75
+}
+
+/** Throws what stops a run, with its code; an interruption is no error, the summary says so. */
+export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
+  const config = await loadConfig({ path: options.config, collections: options.collections })
+  const spillDir = options.spillDir ?? join(options.dataDir, 'spill')
+  await mkdir(spillDir, { recursive: true })
+  await removeStaleStores(spillDir)
+  await using opened = await openCrawlDatabase(options, { config, log: io.log })
+  const { database } = opened
+  await using http = openHttp({ version, contact: options.contact, allowPrivateHosts: options.allowPrivateHosts })
+  const state = await openState(database, { log: io.log })
+  const writer = openWriter({ database, config, writer: state.process })
+  const parts = {
+    config,
+    spillDir,
+    http,
+    state,
+    writer,
+    metrics: new RunMetrics(),
+    budget: new MemoryBudget(options.memory),
+    progress: { discovered: false, unlisted: [] } satisfies CrawlProgress as CrawlProgress,
+  }
+  try {
+    await using _display = showProgress(parts, io)
+    await crawl(assemble(options, parts, io), parts.progress)
+  } catch (error) {
+    if (!io.signal.aborted) throw error
+  } finally {
+    await writer.close()
+    await state.end()
+  }
+  const summary = await summarize(parts, io.signal.aborted)
+  const output = options.logJson
+    ? `${JSON.stringify({ ...summary, errors: Object.fromEntries(summary.errors) })}\n`
+    : renderSummary(summary)
+  return { output, exitCode: exitCodeOf(summary, parts.progress, options) }
+}
+
+interface Parts {
+  config: Config
+  spillDir: string
+  http: Http
+  state: State
+  writer: Writer
+  metrics: RunMetrics
+  budget: MemoryBudget
+  progress: CrawlProgress
+}
+
+function assemble(options: Options, parts: Parts, { log, signal }: RunIo): CrawlContext {
+  const { config, spillDir, http, state, writer, metrics, budget } = parts
+  const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
+  const hosts = createHosts({
+    now: Date.now,
+    maxInFlight: options.concurrency,
+    hostConcurrency: options.hostConcurrency,
+  })
+  const resolver = createResolver({ http, plcUrls: options.plc })
+  const fetchContext = { http, signal, onResponse: hosts.seen }
+  return {
+    state,
+    sources: [relaySource(options.relay, { http, signal })],
+    discover: { state, log, retry, onPage: () => undefined },
+    resolve: {
+      state,
+      resolver,
+      log,
+      retry,
+      concurrency: options.resolveConcurrency,
+      onError: (error) => metrics.failed((error as { code: string }).code),
+    },
+    fetch: {
+      state,
+      hosts,
+      metrics,
+      log,
+      retry,
+      index: {
+        config,
+        projection: createProjection(config),
+        writer,
+        resolver,
+        budget,
+        fetchCar: ({ host, did }) => metrics.countBytes(fetchRepo({ host, did }, fetchContext)),
+        repoMemoryBytes: options.repoMemory,
+        largeRepoBytes,
+        spillDir,
+        spillLimitBytes: options.spillLimit,
+        verify: options.verify,
+        signal,
+      },
+    },
+    signal,
+  }
+}
+
+function exitCodeOf(summary: Summary, progress: CrawlProgress, options: Options): RunOutcome['exitCode'] {
+  if (summary.interrupted || progress.unlisted.length > 0) return 75
+  return options.maxFailed !== undefined && summary.balance.failed > options.maxFailed ? 3 : 0
+}
