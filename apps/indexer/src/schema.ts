@@ -1,0 +1,145 @@
+// Makes and alters the collection tables, views and functions from the config, and records in `collections` what it applied.
+// Input: a migrated database. Safe to run at any time, by many processes at once. The surprise: nothing is ever dropped
+// with its rows: a column or table that the config no longer names stays, out of the view's sight.
+import type { Pool, PoolClient } from 'pg'
+import type { Column, Config, Table } from './config.ts'
+import { sqlState } from './database-errors.ts'
+import { transact } from './database-transact.ts'
+import { IndexerError } from './errors.ts'
+import { functionStatements } from './schema-functions.ts'
+import {
+  columnDefinition,
+  columnSqlType,
+  createByUriStatement,
+  createTableStatement,
+  createViewStatement,
+  quoteName,
+  stateViewStatements,
+  tableName,
+} from './schema-sql.ts'
+
+export { copyColumns, tableName } from './schema-sql.ts'
+
+/** What one run changed. */
+export interface SchemaChange {
+  /** Tables that were made. */
+  created: string[]
+  /** Tables whose columns, or the way they are filled, changed: rows of repos stored before are not what they would be now. */
+  changed: string[]
+}
+
+/** Throws `SchemaInUse` when a view must change that something of the user's depends on. */
+export async function applySchema(
+  database: { pool: Pool; schema: string },
+  { config }: { config: Config },
+): Promise<SchemaChange> {
+  const { pool, schema } = database
+  return transact(pool, async (client) => {
+    await client.query('select pg_advisory_xact_lock($1)', [schemaLock])
+    await client.query(createCollections(schema))
+    for (const statement of functionStatements(schema)) await client.query(statement)
+    for (const statement of stateViewStatements(schema)) await replaceView(client, statement)
+    const applied = await readApplied(client, schema)
+    const change: SchemaChange = { created: [], changed: [] }
+    for (const table of config.tables) {
+      const before = applied.get(table.name)
+      if (before === undefined) {
+        await client.query(createTableStatement(schema, table))
+        change.created.push(table.name)
+      } else if (before.version !== table.version) {
+        await alterTable(client, schema, table, before)
+        change.changed.push(table.name)
+      }
+      await makeView(client, schema, table, before)
+      await record(client, schema, table)
+    }
+    return change
+  })
+}
+
+interface Applied {
+  name: string
+  version: number
+  columns: readonly Column[]
+  view: string
+}
+
+const schemaLock = 7_346_113 // any number: processes that start together take turns
+
+function createCollections(schema: string): string {
+  return `create table if not exists ${schema}.collections (
+  name text collate "C" primary key,          -- the view
+  rows_name text collate "C" not null,        -- the table below it
+  collections text[] not null,                -- NSIDs or patterns
+  version int not null,                       -- Table.version of the config that was applied last
+  columns jsonb not null,                     -- Table.columns of that config
+  view text not null,                         -- the statement that made the view
+  applied_at timestamptz not null default now()
+)`
+}
+
+async function readApplied(client: PoolClient, schema: string): Promise<Map<string, Applied>> {
+  const { rows } = await client.query<Applied>(`select name, version, columns, view from ${schema}.collections`)
+  return new Map(rows.map((row) => [row.name, row]))
+}
+
+async function record(client: PoolClient, schema: string, table: Table): Promise<void> {
+  const { name, rowsName, collections, version, columns } = table
+  await client.query(
+    `insert into ${schema}.collections (name, rows_name, collections, version, columns, view) values ($1, $2, $3, $4, $5, $6)
+    on conflict (name) do update set collections = excluded.collections, version = excluded.version,
+      columns = excluded.columns, view = excluded.view, applied_at = now()
+    where (collections.collections, collections.version, collections.view)
+      is distinct from (excluded.collections, excluded.version, excluded.view)`,
+    [name, rowsName, collections, version, JSON.stringify(columns), createViewStatement(schema, table)],
+  )
+}
+
+/** A new column is added; one of another type takes the place of its namesake, whose values could not be converted. */
+async function alterTable(client: PoolClient, schema: string, table: Table, before: Applied): Promise<void> {
+  const { rows } = await client.query<{ name: string }>(
+    `select attname as name from pg_attribute
+    where attrelid = $1::regclass and attnum > 0 and not attisdropped`,
+    [`${schema}.${tableName(table)}`],
+  )
+  const present = new Set(rows.map((row) => row.name))
+  const changes: string[] = []
+  for (const column of table.columns) {
+    const old = before.columns.find((one) => one.name === column.name)
+    const retyped = old !== undefined && columnSqlType(old.type) !== columnSqlType(column.type)
+    if (present.has(column.name) && !retyped) continue
+    if (present.has(column.name)) changes.push(`drop column ${quoteName(column.name)}`)
+    changes.push(`add column ${columnDefinition(column)}`)
+  }
+  if (changes.length === 0) return
+  if (changes.some((one) => one.startsWith('drop'))) await dropView(client, schema, table)
+  await client.query(`alter table ${schema}.${tableName(table)} ${changes.join(', ')}`)
+}
+
+async function makeView(client: PoolClient, schema: string, table: Table, before: Applied | undefined): Promise<void> {
+  const statement = createViewStatement(schema, table)
+  if (before !== undefined && before.view !== statement) await dropView(client, schema, table)
+  await replaceView(client, statement)
+  await client.query(createByUriStatement(schema, table))
+}
+
+async function dropView(client: PoolClient, schema: string, table: Table): Promise<void> {
+  await client.query(`drop function if exists ${schema}.${quoteName(`${table.name}_by_uri`)}(text)`)
+  try {
+    await client.query(`drop view if exists ${schema}.${quoteName(table.name)}`)
+  } catch (cause) {
+    if (sqlState(cause) !== dependentObjects) throw cause
+    const message = `the view ${table.name} has to change, but something depends on it: ${detailOf(cause)}. Drop that, and start again`
+    throw new IndexerError('SchemaInUse', message, { cause, details: { view: table.name } })
+  }
+}
+
+async function replaceView(client: PoolClient, statement: string): Promise<void> {
+  await client.query(statement)
+}
+
+const dependentObjects = '2BP01'
+
+function detailOf(error: unknown): string {
+  return error instanceof Error && 'detail' in error && typeof error.detail === 'string' ? error.detail : String(error)
+}
