@@ -84,7 +84,8 @@ export async function startDemoNetwork(options: DemoNetworkOptions = {}): Promis
   const requests: RequestLog = { byMethod: new Map(), getRepo: new Map() }
   const servers = new Map<string, DemoServer>()
 
-  async function serve(handler: Handler, role: ServerRole, port = 0): Promise<string> {
+  async function serve(handler: Handler, role: ServerRole, offset: number): Promise<string> {
+    const port = options.port ? options.port + offset : 0
     const server = await startServer(counted(wrap(handler, role), role, requests), { port, gzip })
     servers.set(role.kind === 'pds' ? `pds ${role.index}` : role.kind, server)
     return server.url

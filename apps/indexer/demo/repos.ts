@@ -51,7 +51,7 @@ export function createRepos(population: Population, options: { cacheBytes: numbe
     return repo
   }
 
-  const signingKey = (account: DemoAccount) => demoSigningKey(account, population)
+  const signingKey = (account: DemoAccount) => makeSigningKey(`demo ${population.options.seed}:${account.index}`)
 
   return {
     get,
@@ -60,7 +60,3 @@ export function createRepos(population: Population, options: { cacheBytes: numbe
     records: (account) => recordsOf(account, population),
   }
 }
-
-/** The key in the account's DID document, which signs its repo. */
-export const demoSigningKey = ({ index }: DemoAccount, { options: { seed } }: Population): SigningKey =>
-  makeSigningKey(`demo ${seed}:${index}`)

@@ -1,0 +1,119 @@
+// The demo network with a switch for every fault that hosts, relays and directories show: `startFakeNetwork` in tests,
+// then `repoFault`, `identityFault`, `listingFault`, `migrate` and closing servers, before or while an indexer runs.
+import { type DemoNetwork, type DemoNetworkOptions, type ServerRole, startDemoNetwork } from 'indexer/demo/network.ts'
+import type { DemoAccount } from 'indexer/demo/population.ts'
+import { type DemoRequest, type Handler, json, type Reply, xrpcError } from 'indexer/demo/server.ts'
+import { breakIdentity, type DidDocument, type IdentityFault, withPds } from './fake-identities.ts'
+import { breakListing, type ListingFault, type Page } from './fake-listings.ts'
+import { breakRepo, type RepoFault } from './fake-repos.ts'
+
+export interface FakeNetwork extends DemoNetwork {
+  /** What happens to getRepo of this account, `times` times (default: always). */
+  repoFault(account: DemoAccount, fault: RepoFault, times?: number): void
+  /** What the directory says about this account. */
+  identityFault(account: DemoAccount, fault: IdentityFault, times?: number): void
+  /** What the relay's listRepos does from now on. */
+  listingFault(fault: ListingFault | undefined): void
+  /** The account moves: its DID document names another PDS, which serves it, and the old one has deactivated it. */
+  migrate(account: DemoAccount, toPds: number): void
+  /** Asked before every request; a reply stands in for the server's. */
+  intercept: ((request: DemoRequest, role: ServerRole) => Reply | Promise<Reply> | undefined) | undefined
+}
+
+interface Switch<Fault> {
+  readonly fault: Fault
+  times: number
+}
+
+export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promise<FakeNetwork> {
+  const repoFaults = new Map<string, Switch<RepoFault>>()
+  const identityFaults = new Map<string, Switch<IdentityFault>>()
+  const migrations = new Map<string, number>()
+  const handlers = new Map<number, Handler>()
+  const listing: { fault: ListingFault | undefined; asked: number } = { fault: undefined, asked: 0 }
+  let network: DemoNetwork | undefined
+  let fake: FakeNetwork | undefined
+
+  const findAccount = (did: string | null) => network?.accounts.find((account) => account.did === did)
+
+  function wrap(handler: Handler, role: ServerRole): Handler {
+    if (role.kind === 'pds') handlers.set(role.index, handler)
+    return async (request) => {
+      const replaced = await fake?.intercept?.(request, role)
+      if (replaced !== undefined) return replaced
+      if (role.kind === 'plc') return await answerPlc(handler, request)
+      if (role.kind === 'pds') return await answerPds(handler, request, role.index)
+      return await answerRelay(handler, request)
+    }
+  }
+
+  async function answerPlc(handler: Handler, request: DemoRequest): Promise<Reply> {
+    const did = request.method.slice(1)
+    const reply = await handler(request)
+    if (reply.status !== 200 || typeof reply.body !== 'string' || !did.startsWith('did:')) return reply
+    const movedTo = migrations.get(did)
+    const document = JSON.parse(reply.body) as DidDocument
+    const current = movedTo === undefined ? document : withPds(document, network?.pdsUrls[movedTo] ?? '')
+    const fault = take(identityFaults, did)
+    return fault === undefined ? json(200, current) : breakIdentity(fault, current)
+  }
+
+  async function answerPds(handler: Handler, request: DemoRequest, index: number): Promise<Reply> {
+    const did = request.params.get('did')
+    const movedTo = did === null ? undefined : migrations.get(did)
+    const account = findAccount(did)
+    const origin = account && handlers.get(account.pds)
+    if (movedTo !== undefined && origin !== undefined) {
+      if (index !== movedTo) return xrpcError(400, 'RepoDeactivated', `Repo has been deactivated: ${did}`)
+      return await origin(request)
+    }
+    const isGetRepo = request.method === 'com.atproto.sync.getRepo'
+    const fault = isGetRepo && did !== null ? take(repoFaults, did) : undefined
+    if (fault === undefined || account === undefined || network === undefined) return await handler(request)
+    const { accounts, pdsUrls, recordsOf } = network
+    return await breakRepo(fault, {
+      request,
+      account,
+      pdsUrl: pdsUrls[index] ?? '',
+      signingKey: network.signingKey(account),
+      neighbour: accounts.find(({ pds, status }) => pds === account.pds && status === 'active') ?? account,
+      records: () => recordsOf(account),
+      answer: async (wanted) => await handler({ ...request, params: new URLSearchParams({ did: wanted }) }),
+    })
+  }
+
+  async function answerRelay(handler: Handler, request: DemoRequest): Promise<Reply> {
+    if (listing.fault === undefined || request.method !== 'com.atproto.sync.listRepos') return await handler(request)
+    listing.asked++
+    const answer = async (cursor: string | undefined): Promise<Page> => {
+      const params = new URLSearchParams(request.params)
+      params.delete('cursor')
+      if (cursor !== undefined) params.set('cursor', cursor)
+      const { body } = await handler({ ...request, params })
+      return JSON.parse(typeof body === 'string' ? body : '{"repos":[]}')
+    }
+    return await breakListing(listing.fault, { request, asked: listing.asked, answer })
+  }
+
+  network = await startDemoNetwork({ ...options, wrap })
+  fake = {
+    ...network,
+    intercept: undefined,
+    repoFault: ({ did }, fault, times = Number.POSITIVE_INFINITY) => void repoFaults.set(did, { fault, times }),
+    identityFault: ({ did }, fault, times = Number.POSITIVE_INFINITY) => void identityFaults.set(did, { fault, times }),
+    listingFault: (fault) => {
+      listing.fault = fault
+      listing.asked = 0
+    },
+    migrate: ({ did }, toPds) => void migrations.set(did, toPds),
+  }
+  return fake
+}
+
+function take<Fault>(switches: Map<string, Switch<Fault>>, did: string): Fault | undefined {
+  const found = switches.get(did)
+  if (found === undefined) return undefined
+  found.times--
+  if (found.times <= 0) switches.delete(did)
+  return found.fault
+}
