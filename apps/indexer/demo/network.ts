@@ -84,8 +84,7 @@ export async function startDemoNetwork(options: DemoNetworkOptions = {}): Promis
   const requests: RequestLog = { byMethod: new Map(), getRepo: new Map() }
   const servers = new Map<string, DemoServer>()
 
-  async function serve(handler: Handler, role: ServerRole, offset: number): Promise<string> {
-    const port = options.port ? options.port + offset : 0
+  async function serve(handler: Handler, role: ServerRole, port: number): Promise<string> {
     const server = await startServer(counted(wrap(handler, role), role, requests), { port, gzip })
     servers.set(role.kind === 'pds' ? `pds ${role.index}` : role.kind, server)
     return server.url
