@@ -15,6 +15,8 @@ export type RepoStreamErrorCode =
   | 'CarHeaderInvalid'
   /** The header names no root, or more than one. A repo export has exactly one: its commit. */
   | 'CarRootsInvalid'
+  /** A section is shorter than a CID, so it holds no block. `offset`: its first byte. */
+  | 'SectionInvalid'
   /** A block or link has a CID that is not CIDv1, DAG-CBOR, SHA-256, 32 bytes: the only form in a repo. */
   | 'CidUnsupported'
   /** The bytes of a block do not have the hash that its CID states. `offset` and `cid`: that block. */

@@ -1,6 +1,13 @@
 // The package's public surface. Everything else is internal and may change.
+
+export { decodeRecord } from './decode-record.ts'
+export { openDiskStore } from './disk-store.ts'
 export { RepoStreamError, type RepoStreamErrorCode, type RepoStreamErrorOptions } from './errors.ts'
+export { keyHeight } from './key-height.ts'
 export { defaultLimits, type Limits } from './limits.ts'
+export { loadCar } from './load-car.ts'
+export { type PublicKey, parsePublicKey } from './public-key.ts'
+export { removeStaleSpills, spillPath } from './spill-dir.ts'
 export type {
   CarSource,
   Commit,
@@ -15,3 +22,5 @@ export type {
   MemoryCar,
   Process,
 } from './types.ts'
+export { type VerifyCommitOptions, type VerifySignature, verifyCommit } from './verify-commit.ts'
+export { type WalkRepoOptions, walkRepo } from './walk-repo.ts'

@@ -1,0 +1,139 @@
+// Decodes the signed root of a repo from its block. Strict: canonical DAG-CBOR, exactly the six fields, because the bytes
+// that the signature covers are the block without `sig`, and whatever else stood in it would be signed unseen.
+import { cidBytes, cidBytesText, isLink, linkBytes } from './cid.ts'
+import { RepoStreamError } from './errors.ts'
+import { slabOver } from './slab.ts'
+import type { Commit } from './types.ts'
+
+/** In canonical order: shorter keys first. */
+const fields = ['did', 'rev', 'sig', 'data', 'prev', 'version'] as const
+type Field = (typeof fields)[number]
+
+const didPattern = /^did:[a-z]+:[a-zA-Z0-9._:%-]{0,2000}[a-zA-Z0-9._-]$/
+const tidPattern = /^[234567abcdefghij][234567abcdefghijklmnopqrstuvwxyz]{12}$/
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** Decodes the commit `block` whose CID is `cid` (36 bytes). Throws `CommitInvalid`, `CommitVersionUnsupported`. */
+export function decodeCommit(block: Uint8Array, cid: Uint8Array): Commit {
+  return new CommitReader(block, cid).read()
+}
+
+class CommitReader {
+  readonly #bytes: Uint8Array
+  readonly #view: DataView
+  readonly #cid: Uint8Array
+  #at = 0
+
+  constructor(block: Uint8Array, cid: Uint8Array) {
+    this.#bytes = block
+    this.#view = slabOver(block).view
+    this.#cid = cid
+  }
+
+  read(): Commit {
+    const count = (this.#bytes[this.#at++] ?? 0) - 0xa0
+    if (count < 0 || count > 23) throw this.#invalid('it is not a map')
+    const found: { -readonly [F in keyof Commit]?: Commit[F] } & { prev: Uint8Array | null } = { prev: null }
+    const seen = new Set<Field>()
+    let version = 0
+    let sigFrom = 0
+    let sigTo = 0
+    let last = -1
+    for (let i = 0; i < count; i++) {
+      const from = this.#at
+      const field = this.#field()
+      const order = fields.indexOf(field)
+      if (order <= last) throw this.#invalid('its fields are out of order or repeated', field)
+      last = order
+      seen.add(field)
+      if (field === 'did' || field === 'rev') found[field] = this.#text(field)
+      else if (field === 'sig') {
+        found.sig = this.#string(0x40, field).slice()
+        sigFrom = from
+        sigTo = this.#at
+      } else if (field === 'data') found.data = this.#link(field)
+      else if (field === 'prev') found.prev = this.#bytes[this.#at] === 0xf6 ? this.#null() : this.#link(field)
+      else version = this.#length(0x00, field)
+    }
+    if (this.#at !== this.#bytes.length) throw this.#invalid('there are bytes after its end')
+    if (seen.has('version') && version !== 3) {
+      throw new RepoStreamError('CommitVersionUnsupported', `the commit has version ${version}, only 3 is supported`, {
+        cid: cidBytesText(this.#cid),
+        details: { version },
+      })
+    }
+    for (const field of fields) if (!seen.has(field)) throw this.#invalid('a field is missing', field)
+    const { did, data, rev, sig, prev } = found
+    if (did === undefined || data === undefined || rev === undefined || sig === undefined)
+      throw this.#invalid('a field is missing')
+    if (!didPattern.test(did)) throw this.#invalid('the DID is malformed', 'did')
+    if (!tidPattern.test(rev)) throw this.#invalid('the rev is not a TID', 'rev')
+    return { did, version: 3, data, rev, prev, sig, cid: this.#cid, signedBytes: this.#without(sigFrom, sigTo) }
+  }
+
+  /** The same map without the pair from `from` to `to`. */
+  #without(from: number, to: number): Uint8Array {
+    const bytes = this.#bytes
+    const signed = new Uint8Array(bytes.length - (to - from))
+    signed.set(bytes.subarray(0, from))
+    signed.set(bytes.subarray(to), from)
+    signed[0] = (bytes[0] ?? 0) - 1
+    return signed
+  }
+
+  #field(): Field {
+    const name = this.#text('')
+    for (const field of fields) if (field === name) return field
+    throw this.#invalid('it has a field that no commit has', name.slice(0, 64))
+  }
+
+  #text(field: string): string {
+    const bytes = this.#string(0x60, field)
+    try {
+      return utf8.decode(bytes)
+    } catch (cause) {
+      throw this.#invalid('a text is not UTF-8', field, cause)
+    }
+  }
+
+  /** A text (major type 0x60) or byte string (0x40). */
+  #string(type: number, field: string): Uint8Array {
+    const length = this.#length(type, field)
+    const from = this.#at
+    if (from + length > this.#bytes.length) throw this.#invalid('a value is cut', field)
+    this.#at = from + length
+    return this.#bytes.subarray(from, this.#at)
+  }
+
+  /** The head of a value of type `type`: a length or number below 65536, in its shortest form. */
+  #length(type: number, field: string): number {
+    const small = (this.#bytes[this.#at++] ?? 0xff) - type
+    if (small >= 0 && small < 24) return small
+    const byte = this.#bytes[this.#at++] ?? 0
+    if (small === 24 && byte >= 24) return byte
+    const word = byte * 256 + (this.#bytes[this.#at++] ?? 0)
+    if (small === 25 && word >= 256) return word
+    throw this.#invalid('a value has the wrong type or is not in its shortest form', field)
+  }
+
+  #link(field: string): Uint8Array {
+    const from = this.#at
+    if (!isLink(this.#view, from, this.#bytes.length))
+      throw this.#invalid('a link is not one to a block of a repo', field)
+    this.#at = from + linkBytes
+    return this.#bytes.slice(this.#at - cidBytes, this.#at)
+  }
+
+  #null(): null {
+    this.#at++
+    return null
+  }
+
+  #invalid(what: string, field?: string, cause?: unknown): RepoStreamError {
+    return new RepoStreamError('CommitInvalid', `not a commit: ${what}${field ? ` (${field})` : ''}`, {
+      cid: cidBytesText(this.#cid),
+      cause,
+      details: field ? { field } : {},
+    })
+  }
+}

@@ -1,0 +1,118 @@
+// The temporary file of a spilled walk: an SQLite table of numbered rows, 8 KiB each but for large blocks. One owner, no
+// journal: nobody reads it after us. The file is unlinked once it is open, so that even a kill leaves nothing behind.
+import { existsSync, rmSync } from 'node:fs'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { RepoStreamError } from './errors.ts'
+import type { DiskStore, DiskStoreOptions } from './types.ts'
+
+const defaultCacheBytes = 8 * 1024 * 1024
+const defaultMaxStoredBytes = 16 * 1024 ** 3
+
+/** A page holds one row: 8192 less the page's and the cell's headers, rounded down to the grain of addresses. */
+export const rowBytes = 8144
+const pageBytes = 8192
+
+/** SQLite's result codes. The lower byte is the primary one. */
+const sqliteFull = 13
+
+/**
+ * Opens a new temporary file for one spilled walk. Give it to `finishLoading`, or close it.
+ * Throws `DiskFailed` when the file exists or cannot be made, `DiskFull` when there is no room.
+ */
+export async function openDiskStore(path: string, options: DiskStoreOptions = {}): Promise<DiskStore> {
+  const { DatabaseSync } = await import('node:sqlite') // only who spills pays for loading it
+  if (existsSync(path))
+    throw new RepoStreamError('DiskFailed', `there is a file already: ${path}`, { details: { path } })
+  return guard(path, () => {
+    const database = new DatabaseSync(path)
+    try {
+      database.exec(`
+        pragma page_size = ${pageBytes};
+        pragma journal_mode = off;
+        pragma synchronous = off;
+        pragma locking_mode = exclusive;
+        pragma cache_size = -256;
+        begin;
+        create table blocks (id integer primary key, bytes blob not null);
+      `)
+      rmSync(path)
+    } catch (error) {
+      database.close()
+      rmSync(path, { force: true })
+      throw error
+    }
+    return new SqliteStore(path, database, options)
+  })
+}
+
+export class SqliteStore implements DiskStore {
+  readonly path: string
+  readonly cacheBytes: number
+  storedBytes = 0
+  readonly #maxStoredBytes: number
+  readonly #database: DatabaseSync
+  readonly #insert: StatementSync
+  readonly #select: StatementSync
+  #closed = false
+  #owned = false
+
+  constructor(path: string, database: DatabaseSync, options: DiskStoreOptions) {
+    this.path = path
+    this.cacheBytes = options.cacheBytes ?? defaultCacheBytes
+    this.#maxStoredBytes = options.maxStoredBytes ?? defaultMaxStoredBytes
+    this.#database = database
+    this.#insert = database.prepare('insert into blocks (id, bytes) values (?, ?)')
+    this.#select = database.prepare('select bytes from blocks where id = ?')
+  }
+
+  /** A store serves one walk. */
+  own(): void {
+    if (this.#closed || this.#owned)
+      throw new RepoStreamError('Closed', 'a disk store serves one walk, and this one is in use or closed')
+    this.#owned = true
+  }
+
+  write(id: number, bytes: Uint8Array): void {
+    const storedBytes = this.storedBytes + bytes.length
+    if (storedBytes > this.#maxStoredBytes) {
+      throw new RepoStreamError('StoredBytesLimit', `the walk needs more than ${this.#maxStoredBytes} bytes of disk`, {
+        details: { maxStoredBytes: this.#maxStoredBytes },
+      })
+    }
+    guard(this.path, () => this.#insert.run(id, bytes))
+    this.storedBytes = storedBytes
+  }
+
+  read(id: number): Uint8Array {
+    const row = guard(this.path, () => this.#select.get(id))
+    const bytes = row?.bytes
+    if (!(bytes instanceof Uint8Array))
+      throw new RepoStreamError('DiskFailed', `row ${id} is missing in the temporary file`)
+    return bytes
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#database.close()
+    rmSync(this.path, { force: true })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+function guard<T>(path: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    const full = error instanceof Error && 'errcode' in error && Number(error.errcode) % 256 === sqliteFull
+    if (full)
+      throw new RepoStreamError('DiskFull', `no room for the temporary file ${path}`, {
+        cause: error,
+        details: { path },
+      })
+    throw new RepoStreamError('DiskFailed', `the temporary file ${path} failed`, { cause: error, details: { path } })
+  }
+}

@@ -1,0 +1,77 @@
+// The keys of a walk, written one behind the other into buffers that the entries share, and checked: characters, the one
+// slash, order. A key is its node's previous key up to the prefix length, and a suffix.
+import type { NodeFrame } from './node-frame.ts'
+
+const firstBufferBytes = 1024
+const maxBufferBytes = 64 * 1024
+
+/** 1 for the characters of a repo path, 2 for the slash between its two parts. */
+const allowed = new Uint8Array(256)
+for (const char of 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:~')
+  allowed[char.charCodeAt(0)] = 1
+allowed[0x2f] = 2
+
+export class Keys {
+  /** The key written last: `bytes[from, to)`, its slash at `slash`. */
+  bytes = Buffer.allocUnsafeSlow(firstBufferBytes)
+  from = 0
+  to = 0
+  slash = 0
+  /** What it shares with the key accepted before it. */
+  shared = 0
+  #accepted = this.bytes
+  #acceptedFrom = 0
+  #acceptedTo = 0
+
+  /** Writes the key of the entry that `frame` has just read. False: a character, the slash, or a part is wrong. */
+  write(frame: NodeFrame): boolean {
+    const { prefixBytes, suffixFrom, suffixTo, slab, key, keyFrom } = frame
+    this.#makeRoom(prefixBytes + suffixTo - suffixFrom)
+    const { bytes } = this
+    const from = this.#acceptedTo === 0 || this.#accepted !== bytes ? 0 : this.#acceptedTo
+    let to = from
+    for (let i = 0; i < prefixBytes; i++) bytes[to++] = key[keyFrom + i] ?? 0
+    let slash = frame.slash >= 0 && frame.slash < prefixBytes ? from + frame.slash : -1
+    for (let i = suffixFrom; i < suffixTo; i++) {
+      const byte = slab.bytes[i] ?? 0
+      const kind = allowed[byte]
+      if (kind !== 1) {
+        if (kind !== 2 || slash >= 0) return false
+        slash = to
+      }
+      bytes[to++] = byte
+    }
+    this.from = from
+    this.to = to
+    this.slash = slash
+    return slash > from && slash < to - 1
+  }
+
+  /** Is the key written last greater than the one accepted before it? Sets `shared`. */
+  isInOrder(frame: NodeFrame): boolean {
+    const { bytes, from, to } = this
+    const before = this.#accepted
+    const beforeFrom = this.#acceptedFrom
+    const length = Math.min(to - from, this.#acceptedTo - beforeFrom)
+    // right after its neighbour in the same node, a key shares at least its prefix with the key before
+    let i = frame.key === before && frame.keyFrom === beforeFrom ? Math.min(frame.prefixBytes, length) : 0
+    while (i < length && bytes[from + i] === before[beforeFrom + i]) i++
+    this.shared = i
+    if (i < length) return (bytes[from + i] ?? 0) > (before[beforeFrom + i] ?? 0)
+    return to - from > this.#acceptedTo - beforeFrom
+  }
+
+  accept(): void {
+    this.#accepted = this.bytes
+    this.#acceptedFrom = this.from
+    this.#acceptedTo = this.to
+  }
+
+  /** A full buffer is left to the entries that point into it. */
+  #makeRoom(keyBytes: number): void {
+    const at = this.#accepted === this.bytes ? this.#acceptedTo : 0
+    if (at + keyBytes <= this.bytes.length) return
+    const bytes = Math.max(keyBytes, Math.min(this.bytes.length * 2, maxBufferBytes))
+    this.bytes = Buffer.allocUnsafeSlow(bytes)
+  }
+}

@@ -1,0 +1,210 @@
+// One load in progress: reads the source into a store of blocks, in memory first, on disk after `moveToDisk`. It stops where
+// memory is refused and goes on from there, at any byte, with nothing lost or read twice.
+import { type BlockStore, failedBlock, looksLikeNode, processedBlock } from './blocks.ts'
+import { CarReader } from './car.ts'
+import { cidBytes, cidHead, cidText } from './cid.ts'
+import { decodeCommit } from './commit.ts'
+import { sameDigest } from './digest-index.ts'
+import { DiskBlocks } from './disk-blocks.ts'
+import { SqliteStore } from './disk-store.ts'
+import { RepoStreamError } from './errors.ts'
+import { Input } from './input.ts'
+import { Ledger } from './ledger.ts'
+import { type Limits, limitError, resolveLimits } from './limits.ts'
+import { MemoryBlocks } from './memory-blocks.ts'
+import { hasDigest } from './sha256.ts'
+import { type Slab, slabOver } from './slab.ts'
+import type { CarSource, Commit, DiskStore, LoadOptions, Process } from './types.ts'
+import { stepBytes, Window } from './window.ts'
+
+const defaultMemoryLimitBytes = 16 * 1024 * 1024
+/** Bytes parsed between two turns of the event loop, for a source that never makes us wait: about 20 ms. */
+const turnBytes = 32 * stepBytes
+
+/** `full`: memory was refused; a disk store is needed to go on. */
+export type ReadOutcome = 'enough' | 'end' | 'full'
+
+export class Load {
+  readonly limits: Limits
+  readonly process: Process | undefined
+  readonly #options: LoadOptions
+  readonly #ledger: Ledger
+  readonly #input: Input | undefined
+  readonly #reader: CarReader
+  readonly #window: Window
+  readonly #verifyHashes: boolean
+  #memory: MemoryBlocks | undefined
+  #disk: { blocks: DiskBlocks; store: SqliteStore } | undefined
+  #full = false
+  #readBytes = 0
+  #untilTurn = turnBytes
+  ended = false
+  closed = false
+
+  constructor(source: CarSource, options: LoadOptions) {
+    this.#options = options
+    this.limits = resolveLimits(options.limits)
+    this.process = options.process
+    this.#verifyHashes = options.verifyHashes ?? true
+    this.#reader = new CarReader(this.limits)
+    this.#ledger = new Ledger(options.memoryLimitBytes ?? defaultMemoryLimitBytes, options.budget)
+    this.#memory = new MemoryBlocks(this.#ledger)
+    this.#window = new Window(this.#ledger)
+    if (source instanceof Uint8Array) {
+      this.#window.useWhole(this.process === undefined ? this.#memory.adopt(source) : slabOver(source))
+    } else this.#input = new Input(source, options.signal)
+  }
+
+  get blocks(): BlockStore {
+    const blocks = this.#disk?.blocks ?? this.#memory
+    if (blocks === undefined) throw new RepoStreamError('Closed', 'the load is closed')
+    return blocks
+  }
+
+  get rootDigest(): Uint8Array | undefined {
+    return this.#reader.rootDigest
+  }
+
+  get offset(): number {
+    return this.#reader.offset
+  }
+
+  /** Reads until `enough` says so, the end, or until memory is refused. Looks at `enough` after each step. */
+  async read(enough: () => boolean): Promise<ReadOutcome> {
+    for (;;) {
+      this.#options.signal?.throwIfAborted()
+      if (this.#parse() === 'full') return 'full'
+      if (enough()) return 'enough'
+      if (this.ended) return 'end'
+      if (this.#window.hasMore) {
+        if (!this.#advance()) return 'full'
+        if (this.#untilTurn <= 0) await this.#turn()
+        continue
+      }
+      const next = this.#input?.next()
+      const chunk = next instanceof Promise ? await next : next
+      if (next instanceof Promise) this.#untilTurn = turnBytes
+      if (chunk === undefined) this.#end()
+      else this.#receive(chunk)
+    }
+  }
+
+  /** The commit, once its block is in. */
+  commit(): Commit {
+    const digest = this.rootDigest
+    const { blocks } = this
+    const root = slabOver(digest ?? new Uint8Array(32))
+    if (digest === undefined || !blocks.find(root.view, 0)) {
+      throw new RepoStreamError('MissingCommit', 'the commit that the CAR names is not in it', {
+        cid: cidText(root.bytes, 0),
+      })
+    }
+    const cid = new Uint8Array(cidBytes)
+    new DataView(cid.buffer).setUint32(0, cidHead)
+    cid.set(root.bytes, 4)
+    return decodeCommit(blocks.slab.bytes.slice(blocks.from, blocks.to), cid)
+  }
+
+  /** Moves everything held to `store` and gives its memory back. */
+  moveToDisk(store: DiskStore): void {
+    const memory = this.#memory
+    if (memory === undefined || !(store instanceof SqliteStore))
+      throw new TypeError('a load moves once, to a store of openDiskStore')
+    store.own()
+    const blocks = new DiskBlocks(store, this.#ledger)
+    this.#disk = { blocks, store }
+    for (const start of memory.sections()) blocks.keepSection(memory.slab, start, memory.from, memory.to)
+    this.#window.detach()
+    memory.close()
+    this.#memory = undefined
+    this.#full = false
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return
+    this.closed = true
+    this.#input?.cancel()
+    this.#memory?.close()
+    this.#disk?.blocks.close()
+    this.#memory = undefined
+    this.#ledger.giveAll()
+    await this.#disk?.store.close()
+  }
+
+  #receive(chunk: Uint8Array): void {
+    this.#readBytes += chunk.length
+    this.#checkTotal()
+    this.#window.setChunk(chunk)
+  }
+
+  #checkTotal(): void {
+    const { maxTotalBytes } = this.limits
+    if (this.#readBytes > maxTotalBytes)
+      throw limitError('maxTotalBytes', { max: maxTotalBytes, actual: this.#readBytes })
+  }
+
+  #end(): void {
+    this.ended = true
+    this.#reader.end(this.#window.to - this.#window.from)
+  }
+
+  #advance(): boolean {
+    const before = this.#window.to - this.#window.from
+    const memory = this.process === undefined ? this.#memory : undefined
+    if (!this.#window.advance(memory && ((minBytes) => memory.addSlab(minBytes)))) return false
+    const bytes = this.#window.to - this.#window.from - before
+    this.#untilTurn -= bytes
+    if (this.#input === undefined) {
+      this.#readBytes += bytes
+      this.#checkTotal()
+    }
+    return true
+  }
+
+  async #turn(): Promise<void> {
+    this.#untilTurn = turnBytes
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  #parse(): 'full' | 'parsed' {
+    const window = this.#window
+    if (window.from === window.to) return 'parsed'
+    this.#full = false
+    window.from = this.#reader.parse(window.slab, window.from, window.to, this.#takeBlock)
+    return this.#full ? 'full' : 'parsed'
+  }
+
+  readonly #takeBlock = (slab: Slab, start: number, data: number, end: number): boolean => {
+    if (this.#verifyHashes && !hasDigest(slab.bytes.subarray(data, end), slab.bytes, data - 32)) {
+      throw new RepoStreamError('BlockHashMismatch', 'the bytes of a block do not have the hash of its CID', {
+        offset: this.#reader.offset,
+        cid: cidText(slab.bytes, data - 32),
+      })
+    }
+    const kept = this.#keep(slab, start, data, end)
+    this.#full = !kept
+    return kept
+  }
+
+  #keep(slab: Slab, start: number, data: number, end: number): boolean {
+    const { process } = this
+    if (process === undefined) {
+      return this.#memory?.index(slab, start, data) ?? this.blocks.keepSection(slab, start, data, end)
+    }
+    if (looksLikeNode(slab.bytes, data, end) || this.#isCommit(slab, data))
+      return this.blocks.keepSection(slab, start, data, end)
+    const block = slab.bytes.subarray(data, end)
+    let value: Uint8Array
+    try {
+      value = process(block, slab.bytes.subarray(data - 32, data))
+    } catch {
+      return this.blocks.keep(slab, data - 32, failedBlock, block) // the walk makes its error again
+    }
+    return this.blocks.keep(slab, data - 32, processedBlock, value)
+  }
+
+  #isCommit(slab: Slab, data: number): boolean {
+    const digest = this.rootDigest
+    return digest !== undefined && sameDigest(slab.view, data - 32, slabOver(digest).view, 0)
+  }
+}

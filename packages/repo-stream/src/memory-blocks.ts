@@ -1,0 +1,142 @@
+// Keeps blocks in memory: slabs of CAR sections that only grow, and an index over them. Memory is asked for slab by slab.
+// A slab's address is a multiple of the unit, so that an address finds its slab by a shift.
+import { type BlockState, type BlockStore, rawBlock, sectionBytes, writeSection } from './blocks.ts'
+import { cidBytes } from './cid.ts'
+import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
+import type { Ledger } from './ledger.ts'
+import { noSlab, type Slab, slabOver } from './slab.ts'
+
+const unitBits = 14
+const unitBytes = 1 << unitBits
+/** Slabs grow with what is held, from one unit (most repos are tiny) up to this. */
+const maxSlabBytes = 1 << 20
+/** Addresses have 32 bits. */
+const maxAddress = 0xffff_fffe
+
+export class MemoryBlocks implements BlockStore {
+  readonly #ledger: Ledger
+  readonly #index = new DigestIndex()
+  /** The slab of each unit of the address space. */
+  readonly #units: Slab[] = []
+  #tail = noSlab
+  #tailAt = 0
+  slab = noSlab
+  from = 0
+  to = 0
+  state: number = rawBlock
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger
+    ledger.takeAnyway(DigestIndex.firstBytes)
+  }
+
+  find(view: DataView, at: number): boolean {
+    const hash = digestHash(view, at)
+    const { slots, shift } = this.#index
+    const mask = slots.length - 1
+    for (let i = (hash >>> shift) * 2; ; i = (i + 2) & mask) {
+      const stored = slots[i + 1] ?? 0
+      if (stored === 0) return false
+      if (slots[i] !== hash) continue
+      this.#open(stored - 1)
+      if (sameDigest(this.slab.view, this.from - 32, view, at)) return true
+    }
+  }
+
+  /** Indexes a section of a slab that `addSlab` gave, where it lies. */
+  index(slab: Slab, start: number, data: number): boolean {
+    if (this.find(slab.view, data - 32)) return true
+    if (!this.#takeIndexGrowth()) return false
+    this.#index.insert(digestHash(slab.view, data - 32), slab.base + start)
+    return true
+  }
+
+  keep(source: Slab, digestAt: number, state: BlockState, value: Uint8Array): boolean {
+    if (this.find(source.view, digestAt)) return true
+    const bytes = sectionBytes(value.length)
+    if (!this.#reserve(bytes) || !this.#takeIndexGrowth()) return false
+    writeSection(this.#tail, this.#tailAt, { digest: source, digestAt, state, value })
+    this.#index.insert(digestHash(source.view, digestAt), this.#tail.base + this.#tailAt)
+    this.#tailAt += bytes
+    return true
+  }
+
+  keepSection(source: Slab, start: number, data: number, end: number): boolean {
+    if (this.find(source.view, data - 32)) return true
+    if (!this.#reserve(end - start) || !this.#takeIndexGrowth()) return false
+    this.#tail.bytes.set(source.bytes.subarray(start, end), this.#tailAt)
+    this.#index.insert(digestHash(source.view, data - 32), this.#tail.base + this.#tailAt)
+    this.#tailAt += end - start
+    return true
+  }
+
+  /** A new slab of at least `minBytes`, filled by the caller; undefined when memory is refused. */
+  addSlab(minBytes: number): Slab | undefined {
+    const wanted = Math.max(minBytes, Math.min(maxSlabBytes, this.#ledger.heldBytes, this.#ledger.roomBytes))
+    const bytes = Math.ceil(wanted / unitBytes) * unitBytes
+    if (bytes > maxAddress - this.#units.length * unitBytes) return undefined
+    if (this.#ledger.take(bytes)) return this.#add(new Uint8Array(bytes))
+    if (bytes === minBytes || !this.#ledger.take(minBytes)) return undefined
+    return this.#add(new Uint8Array(minBytes))
+  }
+
+  /** Takes the caller's own bytes as a slab. Their memory is asked for piece by piece by the caller. */
+  adopt(bytes: Uint8Array): Slab {
+    return this.#add(bytes)
+  }
+
+  /** Every kept section in the order of arrival, by setting `slab`, `from`, `to` and `state` before each call. */
+  *sections(): Generator<number> {
+    for (const address of this.#index.addresses().sort()) {
+      this.#open(address)
+      yield address - this.slab.base
+    }
+  }
+
+  close(): void {
+    this.#units.length = 0
+    this.#tail = this.slab = noSlab
+    this.#index.slots = new Uint32Array(128)
+    this.#index.shift = 26
+    this.#index.count = 0
+  }
+
+  #open(address: number): void {
+    const slab = this.#units[address >>> unitBits] ?? noSlab
+    const { bytes } = slab
+    let at = address - slab.base
+    let byte = bytes[at++] ?? 0
+    let length = byte & 0x7f
+    for (let bits = 7; byte >= 0x80; bits += 7) {
+      byte = bytes[at++] ?? 0
+      length += (byte & 0x7f) << bits
+    }
+    this.slab = slab
+    this.state = bytes[at] ?? 0
+    this.from = at + cidBytes
+    this.to = at + length
+  }
+
+  #add(bytes: Uint8Array): Slab {
+    const slab = slabOver(bytes, this.#units.length * unitBytes)
+    for (let unit = 0; unit * unitBytes < bytes.length; unit++) this.#units.push(slab)
+    return slab
+  }
+
+  #reserve(bytes: number): boolean {
+    if (this.#tailAt + bytes <= this.#tail.bytes.length) return true
+    const slab = this.addSlab(bytes)
+    if (slab === undefined) return false
+    this.#tail = slab
+    this.#tailAt = 0
+    return true
+  }
+
+  #takeIndexGrowth(): boolean {
+    const bytes = this.#index.growthBytes()
+    if (bytes === 0) return true
+    if (!this.#ledger.take(bytes)) return false
+    this.#ledger.give(bytes / 2)
+    return true
+  }
+}

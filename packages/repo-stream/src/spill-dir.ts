@@ -1,0 +1,60 @@
+// Names the temporary files of a process in a folder, and removes what killed processes left there. A name holds the pid
+// and the time at which that process started, so that a pid that was given out again is not taken for the old one.
+import { readFileSync } from 'node:fs'
+import { mkdir, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import process from 'node:process'
+import { RepoStreamError } from './errors.ts'
+
+const pattern = /^repo-stream-(\d+)-(\w+)-\d+\.sqlite$/
+let files = 0
+
+/** A path in `dir` that no other walk uses, for `openDiskStore`. */
+export function spillPath(dir: string): string {
+  return join(dir, `repo-stream-${process.pid}-${startOf(process.pid) ?? 'x'}-${++files}.sqlite`)
+}
+
+/**
+ * Makes `dir` where it is missing and removes the temporary files in it whose process is gone; gives how many. Files are
+ * unlinked as soon as they are open, so it finds one only where a process died in that instant, or where files in use
+ * cannot be unlinked (Windows).
+ */
+export async function removeStaleSpills(dir: string): Promise<number> {
+  try {
+    await mkdir(dir, { recursive: true })
+    let removed = 0
+    for (const name of await readdir(dir)) {
+      const [, pid, start] = pattern.exec(name) ?? []
+      if (pid === undefined || start === undefined || isAlive(Number(pid), start)) continue
+      await rm(join(dir, name), { force: true })
+      removed++
+    }
+    return removed
+  } catch (cause) {
+    throw new RepoStreamError('DiskFailed', `the folder for temporary files cannot be used: ${dir}`, {
+      cause,
+      details: { dir },
+    })
+  }
+}
+
+function isAlive(pid: number, start: string): boolean {
+  const known = startOf(pid)
+  if (known !== undefined) return known === start
+  try {
+    process.kill(pid, 0) // signal 0 asks only whether it is there
+    return start === 'x'
+  } catch {
+    return false
+  }
+}
+
+/** Clock ticks from boot to the start of the process; undefined where there is no /proc, or no such process. */
+function startOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,56 @@
+// Gives the entries of a load in chunks, reading on while bytes are still to come and a wanted block is not there yet.
+import { cidText } from './cid.ts'
+import { RepoStreamError } from './errors.ts'
+import type { Load } from './load.ts'
+import { slabOver } from './slab.ts'
+import type { Commit, Driver, Entry } from './types.ts'
+import { Walk } from './walk.ts'
+
+export class WalkDriver implements Driver {
+  readonly #load: Load
+  readonly #walk: Walk
+  #busy = false
+
+  constructor(load: Load, commit: Commit) {
+    this.#load = load
+    this.#walk = new Walk(
+      load.blocks,
+      { slab: slabOver(commit.data), at: 4 },
+      { limits: load.limits, process: load.process },
+    )
+  }
+
+  get streaming(): boolean {
+    return !this.#load.ended
+  }
+
+  async nextChunk(maxEntries: number): Promise<Entry[] | undefined> {
+    if (!(maxEntries >= 1)) throw new TypeError(`maxEntries must be at least 1: ${maxEntries}`)
+    if (this.#busy) throw new RepoStreamError('Closed', 'nextChunk was called before the last call had ended')
+    if (this.#load.closed) throw new RepoStreamError('Closed', 'the driver is closed')
+    this.#busy = true
+    try {
+      const entries: Entry[] = []
+      const status = this.#walk.fill(entries, maxEntries)
+      if (status === 'missing' && entries.length === 0) throw this.#missing()
+      return entries.length === 0 ? undefined : entries
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#load.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #missing(): RepoStreamError {
+    const { slab, at } = this.#walk.wanted
+    return new RepoStreamError('MissingBlock', 'the tree needs a block that is not in the CAR', {
+      cid: cidText(slab.bytes, at),
+    })
+  }
+}
