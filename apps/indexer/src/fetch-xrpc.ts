@@ -20,8 +20,8 @@ export interface ResponseSeen {
   kind: 'repo' | 'other'
   status: number
   rateLimit: RateLimit
-  /** Date.now() when it came. */
-  atMs: number
+  /** Date.now() when the request was sent: the host cannot have counted what was sent later. */
+  requestedAtMs: number
 }
 
 export interface XrpcRequest {
@@ -35,15 +35,15 @@ export interface XrpcRequest {
 export async function askXrpc(request: XrpcRequest, context: FetchContext): Promise<HttpAnswer> {
   const { http, signal, onResponse, maxBytes } = context
   const kind = request.method === 'com.atproto.sync.getRepo' ? 'repo' : 'other'
+  const requestedAtMs = Date.now()
   let rateLimit: RateLimit = {}
   const answer = await http.get(xrpcUrl(request), {
     accept: request.accept,
     signal,
     maxBytes,
     onResponse: ({ url, status, headers }) => {
-      const atMs = Date.now()
-      rateLimit = readRateLimit(headers, atMs)
-      onResponse?.({ origin: url.origin, kind, status, rateLimit, atMs })
+      rateLimit = readRateLimit(headers, Date.now())
+      onResponse?.({ origin: url.origin, kind, status, rateLimit, requestedAtMs })
     },
   })
   if (answer.status !== 200) throw await refusal(request, answer, rateLimit)

@@ -1,0 +1,158 @@
+// Paces the requests of one kind to one host: evenly, just under what the host allows. In: what its headers say. Out: when
+// the next request may be sent. Even pacing keeps every window under its limit, wherever the host lets it begin: requests
+// in any window W are at most burst + rate * (W + jitter), and the rate is chosen so that this is the limit.
+import type { RateLimit } from './rate-limit.ts'
+
+export interface PaceLimits {
+  /** Before a host has said anything, and for hosts that never do. */
+  readonly defaultRequests: number
+  readonly defaultWindowMs: number
+  /** Part of a limit that may be sent at once after a pause; it is taken off the even rate. */
+  readonly burstShare: number
+  /** How much later than the next one a request may reach the host... */
+  readonly jitterMs: number
+  /** ...but for short windows at most this part of them. */
+  readonly jitterShare: number
+  /** The pause after a 429 that does not say until when. */
+  readonly limitedMs: number
+  /** How long it takes to go back to the full rate after a 429 that our pace did not foresee. */
+  readonly recoveryMs: number
+  /** Added when the reset of a used-up window is waited for, because headers have whole seconds. */
+  readonly resetMarginMs: number
+}
+
+/** Requests remembered by their time; an answer that is older than all of them says nothing about what is left. */
+const rememberedSends = 128
+
+export class Bucket {
+  /** What the host said last. */
+  limit: number | undefined
+  remaining: number | undefined
+  windowMs: number
+  private readonly limits: PaceLimits
+  private intervalMs: number
+  private burstMs = 0
+  /** When the next request is due at an even pace (the theoretical arrival time of GCRA). */
+  private dueMs = 0
+  private notBeforeMs = 0
+  /** Until then what is left of a window that others used up too is spread over the rest of it. */
+  private slowUntilMs = 0
+  private slowIntervalMs = 0
+  /** 1, or less after an unforeseen 429. */
+  private scale = 1
+  private scaledAtMs = Number.NEGATIVE_INFINITY
+  private readonly sendTimes = new Float64Array(rememberedSends)
+  private sent = 0
+
+  constructor(limits: PaceLimits) {
+    this.limits = limits
+    this.windowMs = limits.defaultWindowMs
+    this.intervalMs = this.intervalOf(limits.defaultRequests, limits.defaultWindowMs)
+  }
+
+  requestsPerSecond(nowMs: number): number {
+    return 1000 / this.currentInterval(nowMs)
+  }
+
+  /** The earliest time at which a request may be sent. */
+  readyAt(nowMs: number): number {
+    const even = nowMs < this.slowUntilMs || this.scale < 1
+    return Math.max(this.notBeforeMs, this.dueMs - (even ? 0 : this.burstMs))
+  }
+
+  take(nowMs: number): void {
+    this.sendTimes[this.sent++ % rememberedSends] = nowMs
+    this.dueMs = Math.max(nowMs, this.dueMs) + this.currentInterval(nowMs)
+    // Where the spreading ends, a new window begins with all its requests.
+    if (nowMs < this.slowUntilMs) this.dueMs = Math.min(this.dueMs, this.slowUntilMs)
+  }
+
+  /** A request that was taken and not sent. */
+  putBack(nowMs: number): void {
+    this.sent = Math.max(this.sent - 1, 0)
+    this.dueMs -= this.currentInterval(nowMs)
+  }
+
+  /** What an answer said to a request of `requestedAtMs`. */
+  learn(said: RateLimit, requestedAtMs: number, nowMs: number): void {
+    if (said.limit !== undefined) this.learnLimit(said.limit, said, nowMs)
+    if (said.remaining === undefined) return
+    this.remaining = said.remaining
+    const uncounted = this.sentAfter(requestedAtMs)
+    // A reset of 0 belongs to a window that is over.
+    if (!said.resetMs || uncounted === undefined) return
+    this.spread(said.remaining - uncounted, said.resetMs, nowMs)
+  }
+
+  /** A 429. One that answers a request sent before the last one was heeded says nothing new about the rate. */
+  refuse(said: RateLimit, requestedAtMs: number, nowMs: number): void {
+    const waitMs = said.retryAfterMs ?? said.resetMs ?? this.limits.limitedMs
+    this.notBeforeMs = Math.max(this.notBeforeMs, nowMs + waitMs + this.limits.resetMarginMs)
+    if (requestedAtMs < this.scaledAtMs) return
+    this.scale = Math.max(this.currentScale(nowMs) * 0.7, 0.01)
+    this.scaledAtMs = this.notBeforeMs
+  }
+
+  /** What was known before a restart. */
+  restore(limit: number, windowMs: number): void {
+    this.limit = limit
+    this.setPace(limit, windowMs)
+  }
+
+  private learnLimit(limit: number, said: RateLimit, nowMs: number): void {
+    const first = this.limit === undefined
+    // Without a policy the longest reset that was seen is the best guess of the window.
+    const windowMs = said.windowMs ?? Math.max(first ? 0 : this.windowMs, said.resetMs ?? 0)
+    if (limit === this.limit && windowMs === this.windowMs) return
+    this.limit = limit
+    if (windowMs <= 0) return
+    this.setPace(limit, windowMs)
+    // What was sent before the limit was known is charged at the new pace; a later change starts from now.
+    const firstSentMs = this.sent <= rememberedSends ? (this.sendTimes[0] ?? nowMs) : nowMs
+    this.dueMs = first ? firstSentMs + this.sent * this.intervalMs : Math.min(this.dueMs, nowMs + this.intervalMs)
+  }
+
+  private setPace(requests: number, windowMs: number): void {
+    this.windowMs = windowMs
+    this.intervalMs = this.intervalOf(requests, windowMs)
+    this.burstMs = (this.burstOf(requests) - 1) * this.intervalMs
+  }
+
+  private intervalOf(requests: number, windowMs: number): number {
+    const { jitterMs, jitterShare } = this.limits
+    return (windowMs + Math.min(jitterMs, windowMs * jitterShare)) / Math.max(requests - this.burstOf(requests), 0.5)
+  }
+
+  private burstOf(requests: number): number {
+    return Math.max(1, Math.floor(requests * this.limits.burstShare))
+  }
+
+  private spread(usable: number, resetMs: number, nowMs: number): void {
+    this.slowUntilMs = 0
+    if (usable < 1) {
+      this.notBeforeMs = Math.max(this.notBeforeMs, nowMs + resetMs + this.limits.resetMarginMs)
+    } else if (resetMs > usable * this.intervalMs * 1.02) {
+      this.slowUntilMs = nowMs + resetMs
+      this.slowIntervalMs = resetMs / usable
+    }
+  }
+
+  private sentAfter(timeMs: number): number | undefined {
+    const kept = Math.min(this.sent, rememberedSends)
+    for (let back = 1; back <= kept; back++) {
+      if ((this.sendTimes[(this.sent - back) % rememberedSends] ?? 0) <= timeMs) return back - 1
+    }
+    return this.sent > rememberedSends ? undefined : kept
+  }
+
+  private currentInterval(nowMs: number): number {
+    return (nowMs < this.slowUntilMs ? this.slowIntervalMs : this.intervalMs) / this.currentScale(nowMs)
+  }
+
+  private currentScale(nowMs: number): number {
+    if (this.scale === 1) return 1
+    const recovered = this.scale + Math.max(nowMs - this.scaledAtMs, 0) / this.limits.recoveryMs
+    if (recovered >= 1) this.scale = 1
+    return Math.min(recovered, 1)
+  }
+}
