@@ -21,13 +21,21 @@ export async function transact<T>(
   run: (client: PoolClient) => Promise<T>,
   options: TransactOptions = {},
 ): Promise<T> {
-  const { waitMs = databaseWaitMs, signal } = options
+  return await insist(() => runOnce(pool, run), options)
+}
+
+/** A connection, when the database is there again. */
+export async function connect(pool: Pool, options: TransactOptions = {}): Promise<PoolClient> {
+  return await insist(() => pool.connect(), options)
+}
+
+async function insist<T>(attempt: () => Promise<T>, { waitMs = databaseWaitMs, signal }: TransactOptions): Promise<T> {
   let conflicts = 0
   let goneSince: number | undefined
   for (;;) {
     signal?.throwIfAborted()
     try {
-      return await runOnce(pool, run)
+      return await attempt()
     } catch (error) {
       const trouble = databaseTrouble(error)
       if (trouble === 'conflict' && conflicts++ < conflictRetries) {

@@ -27,8 +27,12 @@ export const errorCodes = {
   DuplicateKey: 'stop-run',
   /** Another process lists this source: two runs share it. Stop one of them. */
   SourceTaken: 'stop-run',
+  /** The database went away, or had a deadlock, while a large repo was written; nothing of it was. The repo is tried again. */
+  WriteInterrupted: 'retry',
   /** Postgres refused a row that the projection had let through. Its record is kept in `rejects` with the row's bytes. */
   RowRefused: 'reject-record',
+  /** Postgres refused something of a repo that is no row of a record; the rest of its batch is written. A bug: report it. */
+  RepoRefused: 'fail-repo',
   /** A migration failed and was rolled back, or the database was migrated by a newer version. The message has Postgres' reason. */
   MigrationFailed: 'stop-run',
   /** No embedded PostgreSQL is installed for this machine. Give `--database` or DATABASE_URL. */

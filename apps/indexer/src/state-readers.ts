@@ -38,6 +38,18 @@ export function createReaders({ database }: StateContext) {
       return new Map(rows.map(({ code, records }) => [code, records]))
     },
 
+    /** Whether some repo's host is still to be asked for, now or later. */
+    async unresolvedLeft(): Promise<boolean> {
+      const { rows } = await pool.query<{ left: boolean }>(selectUnresolvedLeft)
+      return rows[0]?.left ?? false
+    },
+
+    /** Whether some repo with a host is still to be fetched, now or later, or is under way in any process. */
+    async fetchesLeft(): Promise<boolean> {
+      const { rows } = await pool.query<{ left: boolean }>(selectFetchesLeft)
+      return rows[0]?.left ?? false
+    },
+
     /** When the next retry or stale repo is due, in ms from now; failed ones are not waited for. undefined: none. */
     async nextDueInMs(): Promise<number | undefined> {
       const { rows } = await pool.query<{ ms: number | null }>(selectNextDue)
@@ -58,6 +70,19 @@ async function sumsUnder({ pool }: StateContext['database'], prefix: string): Pr
   const { rows } = await pool.query<{ name: string; value: number }>({ name: 'sums-under', text, values: [prefix] })
   return new Map(rows.map(({ name, value }) => [name, value]))
 }
+
+// repos_waiting and repos_due under host_id null.
+const selectUnresolvedLeft = `
+  select exists (select from repos where state = 'waiting' and host_id is null)
+      or exists (select from repos where state in ('retry', 'stale', 'failed') and state <> 'failed' and host_id is null and retry_at is not null)
+    as left`
+
+// repos_working first: it is tiny, and while anything is under way it answers alone.
+const selectFetchesLeft = `
+  select exists (select from repos where state = 'working')
+      or exists (select from repos where state = 'waiting' and host_id > 0)
+      or exists (select from repos where state in ('retry', 'stale', 'failed') and state <> 'failed' and host_id > 0 and retry_at is not null)
+    as left`
 
 // One probe of repos_due for each host that has entries would be a scan of it; it is small: what failed, not what waits.
 const selectNextDue = `

@@ -11,6 +11,8 @@ import { step } from './steps.ts'
 export interface Unresolved {
   id: number
   did: string
+  /** Outcomes in a row that were not done. */
+  attempts: number
 }
 
 export interface Resolved {
@@ -116,13 +118,13 @@ const stateAfter: Record<ErrorClass, 'retry' | 'gone' | 'failed'> = {
 
 // Leans on repos_waiting under host_id null.
 const selectUnresolved = `
-  select id, did from repos
+  select id, did, attempts from repos
   where state = 'waiting' and host_id is null and id > $1 and not (id = any($3))
   order by id limit $2`
 
 // Leans on repos_due under host_id null.
 const selectDue = `
-  select id, did from repos
+  select id, did, attempts from repos
   where state in ('retry', 'stale', 'failed') and host_id is null and retry_at <= now() and not (id = any($2))
   order by retry_at limit $1`
 

@@ -1,0 +1,55 @@
+// Rejected records and odd values: objects in, COPY rows of `reject_rows` and `oddity_rows` out.
+// A rejected record's collection and rkey are what a stranger wrote: here they become text that Postgres takes and that stays distinct.
+import { createHash } from 'node:crypto'
+import type { ClientBase } from 'pg'
+import { copyIn } from './copy.ts'
+import { projectionLimits } from './project/limits.ts'
+import { encodeRow } from './row-buffer.ts'
+import { clip } from './state-outcomes.ts'
+import type { Oddity, Reject } from './write.ts'
+
+const copyRejects = `copy reject_rows (repo, collection, rkey, cid, code, message, bytes) from stdin (format binary)`
+const copyOddities = `copy oddity_rows (repo, collection, rkey, field, code, original) from stdin (format binary)`
+
+/** Characters of a collection or an rkey; by specification 317 and 512. Both together stay under the 2,704 bytes of an index entry. */
+const maxKeyCharacters = 600
+
+export async function copyRejectsOf(
+  client: ClientBase,
+  repos: Iterable<{ id: number; rejects: readonly Reject[] }>,
+): Promise<number> {
+  const rows: Buffer[] = []
+  for (const { id, rejects } of repos) {
+    for (const { collection, rkey, cid, code, message, bytes } of rejects) {
+      rows.push(encodeRow([BigInt(id), keyText(collection), keyText(rkey), cid, code, clip(message), bytes]))
+    }
+  }
+  if (rows.length > 0) await copyIn(client, copyRejects, rows)
+  return rows.length
+}
+
+/** Bounded per repo: a broken client repeats one mistake for ever. */
+export async function copyOdditiesOf(
+  client: ClientBase,
+  repos: Iterable<{ id: number; oddities: readonly Oddity[] }>,
+): Promise<number> {
+  const { maxOdditiesPerRepo, maxOddityBytesPerRepo } = projectionLimits
+  const rows: Buffer[] = []
+  for (const { id, oddities } of repos) {
+    let bytes = 0
+    for (const { collection, rkey, column, code, original } of oddities.slice(0, maxOdditiesPerRepo)) {
+      bytes += original.length
+      if (bytes > maxOddityBytesPerRepo) break
+      rows.push(encodeRow([BigInt(id), keyText(collection), keyText(rkey), column, code, original]))
+    }
+  }
+  if (rows.length > 0) await copyIn(client, copyOddities, rows)
+  return rows.length
+}
+
+/** What had to change gets a hash of what it was, so that two keys never become one. */
+function keyText(text: string): string {
+  const storable = text.replaceAll('\0', '\ufffd').toWellFormed().slice(0, maxKeyCharacters).toWellFormed()
+  if (storable === text) return text
+  return `${storable}~${createHash('sha256').update(text, 'utf16le').digest('hex').slice(0, 16)}`
+}
