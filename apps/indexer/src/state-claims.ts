@@ -13,8 +13,9 @@ export interface HostWithWork {
   origin: string
 }
 
-interface HostBounds {
-  /** Waiting repos with smaller ids were claimed already. */
+/** Where the claims of a host go on. */
+export interface HostBound {
+  /** Waiting repos up to this id were claimed already. */
   after: number
   /** When the front was last looked at. */
   frontAt: number
@@ -26,12 +27,11 @@ const fromTheFrontEveryMs = 15_000
 const dueEveryMs = 500
 const claimsPerProcess = 40n // bits: a token is process << 40 | n
 
-export function createClaims({ database, process }: StateContext) {
+export function createClaims({ database, process, bounds }: StateContext) {
   const { pool } = database
-  const bounds = new Map<number, HostBounds>()
   let claims = 0
 
-  const boundsOf = (hostId: number): HostBounds => {
+  const boundsOf = (hostId: number): HostBound => {
     const known = bounds.get(hostId) ?? { after: 0, frontAt: Date.now(), dueAt: 0 }
     bounds.set(hostId, known)
     return known

@@ -34,7 +34,7 @@ export interface UnresolvedOutcome {
 
 const fromTheFrontEveryMs = 15_000
 
-export function createResolution({ database, process }: StateContext) {
+export function createResolution({ database, process, bounds }: StateContext) {
   const { pool } = database
   const handedOut = new Set<number>()
   let after = 0
@@ -67,7 +67,7 @@ export function createResolution({ database, process }: StateContext) {
 
     async saveResolved(resolved: readonly Resolved[]): Promise<void> {
       if (resolved.length === 0) return
-      await transact(pool, async (client) => {
+      const hosts = await transact(pool, async (client) => {
         const hosts = await ensureHosts(
           client,
           resolved.map((repo) => repo.origin),
@@ -79,8 +79,13 @@ export function createResolution({ database, process }: StateContext) {
         for (const { was, state } of rows) changes.move(was, state)
         await changes.write(client, counterWriter(process(), 1))
         step('before-resolved-commit')
+        return hosts
       })
-      for (const { id } of resolved) handedOut.delete(id)
+      for (const [index, { id }] of resolved.entries()) {
+        handedOut.delete(id)
+        const bound = bounds.get(hosts[index] ?? 0)
+        if (bound !== undefined) bound.after = Math.min(bound.after, id - 1) // claims have passed it
+      }
       step('after-resolved-commit')
     },
 

@@ -32,7 +32,7 @@ test('a repo goes from a listing to a claim, and the states add up at each step'
     { id: c.id, class: 'retry', code: 'PlcUnavailable', message: 'down', retryAt: new Date(Date.now() - 1000) },
   ])
   expect(await state.readBalance()).toMatchObject({ discovered: 4, waiting: 2, retry: 1, gone: 1 })
-  expect(await state.takeUnresolved(10)).toEqual([c])
+  expect(await state.takeUnresolved(10)).toEqual([{ ...c, attempts: 1 }])
 
   const [host] = await state.hostsWithWork()
   expect(host).toMatchObject({ origin: 'https://pds.test' })

@@ -2,7 +2,7 @@
 // One process's view: it registers, beats, and holds what it claims until it ends or is taken for dead.
 import type { Database } from './database.ts'
 import { beat, deadAfterMs, dropLease, insertProcess, releaseDead, removeProcess, takeLease } from './leases.ts'
-import { createClaims } from './state-claims.ts'
+import { createClaims, type HostBound } from './state-claims.ts'
 import { createDiscovery } from './state-discovery.ts'
 import { createOutcomes } from './state-outcomes.ts'
 import { createReaders } from './state-readers.ts'
@@ -30,6 +30,8 @@ export interface StateContext {
   database: Database
   /** Our row in `processes`; a new one when others took us for dead. */
   process(): number
+  /** By host. */
+  bounds: Map<number, HostBound>
 }
 
 export interface StateOptions {
@@ -46,7 +48,7 @@ export type State = Awaited<ReturnType<typeof openState>>
 export async function openState(database: Database, { egress = '', log }: StateOptions = {}) {
   const { pool } = database
   let process = await insertProcess(pool, egress)
-  const context: StateContext = { database, process: () => process }
+  const context: StateContext = { database, process: () => process, bounds: new Map() }
   const released = await releaseDead(pool, process)
   if (released > 0) log?.info({ repos: released }, 'released what a dead process held')
 

@@ -11,7 +11,7 @@ import { step } from './steps.ts'
 import type { FinishedRepo, WriteOutcome } from './write.ts'
 import { isOurs, isWritten, type LockedRepo, lock } from './write-fence.ts'
 import { removeRows } from './write-refetch.ts'
-import { copyOdditiesOf, copyRejectsOf } from './write-rejects.ts'
+import { copyOdditiesOf, copyRejectsOf, OddityAllowance } from './write-rejects.ts'
 import { settle } from './write-settle.ts'
 import { copySifting } from './write-sift.ts'
 import { type RoleContext, tableOf } from './write-tables.ts'
@@ -144,7 +144,7 @@ async function finish(
     'oddities',
     await copyOdditiesOf(
       client,
-      ours.map(({ repo, locked }) => ({ id: locked.id, oddities: repo.oddities })),
+      ours.map(({ repo, locked }) => ({ id: locked.id, oddities: repo.oddities, allowance: new OddityAllowance() })),
     ),
   )
   changes.add('bytes', bytes)

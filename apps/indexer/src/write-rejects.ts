@@ -28,18 +28,30 @@ export async function copyRejectsOf(
   return rows.length
 }
 
-/** Bounded per repo: a broken client repeats one mistake for ever. */
-export async function copyOdditiesOf(
-  client: ClientBase,
-  repos: Iterable<{ id: number; oddities: readonly Oddity[] }>,
-): Promise<number> {
-  const { maxOdditiesPerRepo, maxOddityBytesPerRepo } = projectionLimits
+/** What one repo may put into `oddity_rows`: a broken client repeats one mistake for ever. */
+export class OddityAllowance {
+  #values = projectionLimits.maxOdditiesPerRepo
+  #bytes = projectionLimits.maxOddityBytesPerRepo
+
+  allows({ original }: Oddity): boolean {
+    this.#values -= 1
+    this.#bytes -= original.length
+    return this.#values >= 0 && this.#bytes >= 0
+  }
+}
+
+export interface OddRepo {
+  id: number
+  oddities: readonly Oddity[]
+  allowance: OddityAllowance
+}
+
+export async function copyOdditiesOf(client: ClientBase, repos: Iterable<OddRepo>): Promise<number> {
   const rows: Buffer[] = []
-  for (const { id, oddities } of repos) {
-    let bytes = 0
-    for (const { collection, rkey, column, code, original } of oddities.slice(0, maxOdditiesPerRepo)) {
-      bytes += original.length
-      if (bytes > maxOddityBytesPerRepo) break
+  for (const { id, oddities, allowance } of repos) {
+    for (const oddity of oddities) {
+      if (!allowance.allows(oddity)) break
+      const { collection, rkey, column, code, original } = oddity
       rows.push(encodeRow([BigInt(id), keyText(collection), keyText(rkey), column, code, original]))
     }
   }

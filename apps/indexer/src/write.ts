@@ -55,9 +55,17 @@ export interface FinishedRepo extends RepoTotals {
   bytes: number
 }
 
-export interface RowChunk extends TableRows {
+/** What a walk hands over as it goes: rows of one table, or what could not be stored. */
+export type RowChunk = TableChunk | RefusedChunk
+
+export interface TableChunk extends TableRows {
   /** `Table.index`. */
   table: number
+}
+
+export interface RefusedChunk {
+  rejects: readonly Reject[]
+  oddities: readonly Oddity[]
 }
 
 /** `fenced`: the claim was no longer ours, or the rows are no longer those it started from; nothing was written. */
@@ -108,7 +116,7 @@ export interface Writer {
   add(repo: FinishedRepo): Promise<WriteOutcome>
   /**
    * Writes a repo whose rows come in chunks, those of a table together; `totals` is asked at the end. What `chunks` throws is thrown,
-   * and nothing was written. Throws `WriteInterrupted` when the database went away in the middle.
+   * and nothing was written. Throws `WriteInterrupted` when the database went away in the middle, and `RepoRefused`.
    */
   addLarge(claim: ClaimedRepo, chunks: AsyncIterable<RowChunk>, totals: () => RepoTotals): Promise<WriteOutcome>
   /** Writes what is waiting without delay. */

@@ -1,0 +1,67 @@
+// Gathers what a walk hands over into pieces worth a COPY each: chunks in, pieces out.
+import type { Oddity, Reject, RowChunk, TableChunk } from './write.ts'
+
+export interface RefusedPiece {
+  rejects: Reject[]
+  oddities: Oddity[]
+}
+
+/** A chunk of another table ends a piece; refused records, which come in between, have pieces of their own. */
+export async function* gatherPieces(
+  chunks: AsyncIterable<RowChunk>,
+  pieceBytes: number,
+): AsyncGenerator<TableChunk | RefusedPiece> {
+  let rows = new Rows()
+  let refused = new Refused()
+  for await (const chunk of chunks) {
+    if (!('table' in chunk)) {
+      refused.add(chunk)
+      if (refused.bytes < pieceBytes) continue
+      yield refused.piece
+      refused = new Refused()
+      continue
+    }
+    if (rows.piece !== undefined && rows.piece.table !== chunk.table) {
+      yield rows.piece
+      rows = new Rows()
+    }
+    rows.add(chunk)
+    if (rows.piece === undefined || rows.bytes < pieceBytes) continue
+    yield rows.piece
+    rows = new Rows()
+  }
+  if (rows.piece !== undefined) yield rows.piece
+  if (refused.bytes > 0) yield refused.piece
+}
+
+class Rows {
+  piece: TableChunk | undefined
+  bytes = 0
+
+  add({ table, rows, bytes }: TableChunk): void {
+    this.piece ??= { table, rows: 0, bytes: [] }
+    this.piece.rows += rows
+    for (const buffer of bytes) {
+      this.piece.bytes.push(buffer)
+      this.bytes += buffer.length
+    }
+  }
+}
+
+const objectBytes = 200 // what a reject costs beside its block
+
+class Refused {
+  readonly piece: RefusedPiece = { rejects: [], oddities: [] }
+  bytes = 0
+
+  add({ rejects, oddities }: { rejects: readonly Reject[]; oddities: readonly Oddity[] }): void {
+    for (const reject of rejects) {
+      this.piece.rejects.push(reject)
+      this.bytes += reject.bytes.length + objectBytes
+    }
+    for (const oddity of oddities) {
+      this.piece.oddities.push(oddity)
+      this.bytes += oddity.original.length + objectBytes
+    }
+  }
+}
