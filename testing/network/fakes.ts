@@ -17,7 +17,7 @@ export interface FakeNetwork extends DemoNetwork {
   /** The account moves: its DID document names another PDS, which serves it, and the old one has deactivated it. */
   migrate(account: DemoAccount, toPds: number): void
   /** Asked before every request; a reply stands in for the server's. */
-  intercept: ((request: DemoRequest, role: ServerRole) => Reply | Promise<Reply> | undefined) | undefined
+  intercept: ((request: DemoRequest, role: ServerRole) => Reply | Promise<Reply | undefined> | undefined) | undefined
 }
 
 interface Switch<Fault> {

@@ -20,6 +20,7 @@ const texts: readonly string[] = [
   'Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!͖̬̰̙̗̿̋ͥͥ̂ͣ̐́́͜͞',
   '\ufffd replacement, \ufeff byte order mark, \u2028 line separator, \u0085 next line',
   '\\ud800 is only spelled out',
+  'lone \ud800 surrogates \udc00, which the PDS turns into U+FFFD',
   'non-characters \uffff \u{10ffff}',
   'ẛ̣ is not normalised, nor is \u0041\u030a',
   'x'.repeat(3000),
@@ -63,7 +64,7 @@ const posts: readonly Readonly<Record<string, unknown>>[] = [
   { text: 'deep', deep: deep(60), createdAt },
   { text: 'bytes', data: { $bytes: 'AAECAwQFBgcICQ' }, createdAt },
   { text: 'a link', link: { $link: someCid }, createdAt },
-  { text: 'keys', '': 'empty', 'k\u0000': 'nul', ключ: 'other script', __proto: 1, createdAt },
+  { text: 'keys', '': 'empty', 'k\u0000': 'nul', 'k\ud800': 'surrogate', ключ: 'other script', __proto: 1, createdAt },
 ]
 
 const subject = { uri: `at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/app.bsky.feed.post/3jt5mdyzwtc2w`, cid: someCid }

@@ -109,7 +109,7 @@ export function somePost(
 
 /** An account; a few are met far more often than others. */
 export function someone(random: Random, { accounts }: Population): DemoAccount | undefined {
-  const rank = Math.floor(accounts.length * random.fraction() ** 3)
+  const rank = Math.floor(accounts.length * random.fraction() ** 2)
   return accounts[(rank * 7919 + 3) % accounts.length]
 }
 
