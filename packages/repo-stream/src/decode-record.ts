@@ -1,0 +1,287 @@
+// Decodes a record: strict DAG-CBOR bytes in, plain JS values out. Whatever has a second encoding is refused.
+// The whole record becomes one Latin-1 string, of which ASCII strings are cuts that share its memory: holding one small
+// string of a record holds the record's text.
+import { Buffer, isUtf8 } from 'node:buffer'
+import { CID } from 'multiformats/cid'
+import { makeLink } from './decode-link.ts'
+import { addShape, placeInside, rootPlace, type Shape } from './decode-shapes.ts'
+import { RepoStreamError } from './errors.ts'
+
+export type RecordValue =
+  | null
+  | boolean
+  /** Also for integers up to 2^53 - 1 in magnitude. */
+  | number
+  /** Integers beyond that, in 64 bits. */
+  | bigint
+  | string
+  | Uint8Array
+  | CID
+  | RecordValue[]
+  | RecordMap
+
+export interface RecordMap {
+  [key: string]: RecordValue
+}
+
+/** Maps and lists inside each other. Lexicons nest a dozen at most. */
+const maxDepth = 256
+
+/**
+ * Decodes one record. Integers, lengths and map keys must be in their shortest and sorted form, strings valid UTF-8, tag 42
+ * the only tag, floats finite and in 64 bits, nothing of indefinite length, and no byte left over
+ * (https://ipld.io/specs/codecs/dag-cbor/spec/). The outermost value is a map. Byte strings and links are copies.
+ * @throws RepoStreamError `RecordInvalid`, with the offset within the record.
+ */
+export function decodeRecord(bytes: Uint8Array): RecordMap {
+  size = bytes.length
+  if (size + slack > scratch.length) resize(size)
+  octets.set(bytes)
+  text = scratch.latin1Slice(0, size)
+  position = 0
+  const head = size > 0 ? (octets[position++] ?? 0) : 0
+  if (head >> 5 !== 5) fail('a record must be a map', 0)
+  const record = readMap(readCount(head & 31), rootPlace, 1)
+  text = ''
+  if (position !== size) fail(position > size ? 'the record ends early' : 'bytes after the end of the record')
+  return record
+}
+
+/** Room to read a key's words past the end of the record. */
+const slack = 16
+let scratch = allocate(64 * 1024)
+let octets = new Uint8Array(scratch.buffer)
+let words = new Int32Array(scratch.buffer)
+let view = new DataView(scratch.buffer)
+let size = 0
+let position = 0
+let text = ''
+
+function resize(bytes: number): void {
+  scratch = allocate(Math.ceil((bytes + slack) / 65_536) * 65_536)
+  octets = new Uint8Array(scratch.buffer)
+  words = new Int32Array(scratch.buffer)
+  view = new DataView(scratch.buffer)
+}
+
+/** Node's own slicing functions, which its types leave out: `toString` takes 40 ns a record more to reach them. */
+interface SlicingBuffer extends Buffer<ArrayBuffer> {
+  latin1Slice(start: number, end: number): string
+  utf8Slice(start: number, end: number): string
+}
+
+function allocate(bytes: number): SlicingBuffer {
+  const buffer = Buffer.from(new ArrayBuffer(bytes))
+  if (canSlice(buffer)) return buffer
+  throw new TypeError('this Node has no Buffer.latin1Slice and utf8Slice')
+}
+
+function canSlice(buffer: Buffer<ArrayBuffer>): buffer is SlicingBuffer {
+  return 'latin1Slice' in buffer && 'utf8Slice' in buffer
+}
+
+// Only what could read far or loop long past the end of the record is checked for it at once: a head or a key read there
+// moves the position past the end, which `decodeRecord` sees at last.
+function readMap(count: number, place: Shape, depth: number): RecordMap {
+  if (count > (size - position) / 2) fail('a map is longer than the record')
+  if (depth > maxDepth) fail(`nested more than ${maxDepth} levels`)
+  const map: RecordMap = {}
+  let shape = place
+  for (let i = 0; i < count; i++) {
+    if (position >= size) fail('the record ends early')
+    shape = readKey(shape)
+    const head = octets[position] ?? 0
+    let value: RecordValue
+    if (head >> 5 === 3) {
+      position++
+      value = readString(head & 31)
+    } else value = readValue(shape, depth)
+    if (shape.plain) map[shape.name] = value
+    else Object.defineProperty(map, shape.name, { value, enumerable: true, configurable: true, writable: true })
+  }
+  return map
+}
+
+/** Compares what stands here with the keys known to follow; the order of a known pair was checked when it was first met. */
+function readKey(previous: Shape): Shape {
+  const word = view.getInt32(position, true)
+  for (let shape = previous.next; shape !== null; shape = shape.other) {
+    if ((word & shape.mask0) !== shape.word0) continue
+    const { length } = shape
+    if (length > 4) {
+      if ((view.getInt32(position + 4, true) & shape.mask1) !== shape.word1) continue
+      if (length > 8 && (view.getInt32(position + 8, true) & shape.mask2) !== shape.word2) continue
+      if (length > 12 && !matchesFrom(12, shape.key)) continue
+    }
+    position += length
+    return shape
+  }
+  return readNewKey(previous)
+}
+
+function matchesFrom(start: number, key: Uint8Array): boolean {
+  let i = start
+  while (i < key.length && octets[position + i] === key[i]) i++
+  return i === key.length
+}
+
+function readNewKey(previous: Shape): Shape {
+  const start = position
+  const head = octets[position++] ?? 0
+  if (head >> 5 !== 3) fail('a map key must be a string', start)
+  const length = readCount(head & 31)
+  if (length > size - position) fail('the record ends early')
+  position += length
+  if (!isUtf8(scratch.subarray(position - length, position))) fail('a map key is not UTF-8', start)
+  const key = Uint8Array.from(scratch.subarray(start, position))
+  if (previous.length > 0) {
+    const order = Buffer.compare(previous.key, key)
+    if (order === 0) fail('a map key is repeated', start)
+    if (order > 0) fail('map keys are out of order', start)
+  }
+  return addShape(previous, key, scratch.utf8Slice(position - length, position))
+}
+
+function readValue(place: Shape, depth: number): RecordValue {
+  const head = octets[position++] ?? 0
+  const info = head & 31
+  switch (head >> 5) {
+    case 0:
+      return readInteger(info, false)
+    case 1:
+      return readInteger(info, true)
+    case 2:
+      return readBytes(info)
+    case 3:
+      return readString(info)
+    case 4:
+      return readList(readCount(info), place, depth + 1)
+    case 5:
+      return readMap(readCount(info), placeInside(place), depth + 1)
+    case 6:
+      if (head !== 0xd8 || octets[position] !== 42) fail('the only tag is 42', position - 1)
+      position++
+      return readLink()
+    default:
+      return readSimple(head)
+  }
+}
+
+function readList(count: number, place: Shape, depth: number): RecordValue[] {
+  if (count > size - position) fail('a list is longer than the record')
+  if (depth > maxDepth) fail(`nested more than ${maxDepth} levels`)
+  const list: RecordValue[] = []
+  for (let i = 0; i < count; i++) list.push(readValue(place, depth))
+  return list
+}
+
+function readString(info: number): string {
+  const length = info < 24 ? info : readCount(info)
+  const start = position
+  const end = start + length
+  if (end > size) fail('the record ends early')
+  position = end
+  if (isAscii(start, end)) return text.substring(start, end)
+  const string = scratch.utf8Slice(start, end)
+  if (string.includes('\ufffd') && !isUtf8(scratch.subarray(start, end))) fail('a string is not UTF-8', start)
+  return string
+}
+
+/** Looks at four bytes at a time: the first and the last word are cut to the range. */
+function isAscii(start: number, end: number): boolean {
+  if (start === end) return true
+  const first = start >> 2
+  const last = (end - 1) >> 2
+  const fromStart = 0x80808080 << ((start & 3) * 8)
+  const toEnd = 0x80808080 >>> ((3 - ((end - 1) & 3)) * 8)
+  if (first === last) return ((words[first] ?? 0) & fromStart & toEnd) === 0
+  let seen = ((words[first] ?? 0) & fromStart) | ((words[last] ?? 0) & toEnd)
+  for (let i = first + 1; i < last; i++) seen |= words[i] ?? 0
+  return (seen & 0x80808080) === 0
+}
+
+function readBytes(info: number): Uint8Array {
+  const length = readCount(info)
+  if (length > size - position) fail('the record ends early')
+  position += length
+  return octets.slice(position - length, position)
+}
+
+/** A byte string of a zero byte and a binary CID. */
+function readLink(): CID {
+  const start = position
+  if (octets[start] === 0x58 && octets[start + 1] === 37 && size - start >= 39) {
+    const at = start + 3
+    if (octets[start + 2] === 0 && octets[at] === 1 && octets[at + 2] === 0x12 && octets[at + 3] === 32) {
+      if ((octets[at + 1] ?? 0) < 128) {
+        position = at + 36
+        return makeLink(octets.slice(at, position))
+      }
+    }
+  }
+  return readUnusualLink()
+}
+
+function readUnusualLink(): CID {
+  const start = position
+  const head = octets[position++] ?? 0
+  if (position > size || head >> 5 !== 2) fail('a link must be a byte string', start)
+  const bytes = readBytes(head & 31)
+  if (bytes[0] !== 0) fail('a link must begin with a zero byte', start)
+  try {
+    return CID.decode(bytes.slice(1))
+  } catch (cause) {
+    throw invalid('a link holds no CID', start, cause)
+  }
+}
+
+function readSimple(head: number): RecordValue {
+  if (head === 0xf4) return false
+  if (head === 0xf5) return true
+  if (head === 0xf6) return null
+  if (head !== 0xfb) fail('a simple value, or a float of less than 64 bits', position - 1)
+  if (size - position < 8) fail('the record ends early')
+  const value = view.getFloat64(position)
+  if (!Number.isFinite(value)) fail('a float that is no number', position - 1)
+  position += 8
+  return value
+}
+
+function readInteger(info: number, negative: boolean): number | bigint {
+  const magnitude = info < 24 ? info : readCount(info)
+  const value = negative ? -1 - magnitude : magnitude
+  if (Number.isSafeInteger(value)) return value
+  const exact = view.getBigUint64(position - 8)
+  return negative ? -1n - exact : exact
+}
+
+/** The argument of a head, which must be as short as it can be. Beyond 2^53 it is rounded: too long for any length. */
+function readCount(info: number): number {
+  if (info < 24) return info
+  if (info !== 24) return readLongCount(info)
+  if (position >= size) fail('the record ends early')
+  const count = octets[position++] ?? 0
+  if (count < 24) fail('a number is not in its shortest form', position - 2)
+  return count
+}
+
+function readLongCount(info: number): number {
+  const start = position - 1
+  if (info > 27) fail('an indefinite length or a reserved head', start)
+  const bytes = 1 << (info - 24)
+  if (size - position < bytes) fail('the record ends early')
+  position += bytes
+  let count = bytes === 2 ? view.getUint16(position - 2) : view.getUint32(position - 4)
+  if (bytes === 8) count += view.getUint32(position - 8) * 2 ** 32
+  if (count < 2 ** (bytes * 4)) fail('a number is not in its shortest form', start)
+  return count
+}
+
+function fail(message: string, offset = position): never {
+  throw invalid(message, Math.min(offset, size))
+}
+
+function invalid(message: string, offset: number, cause?: unknown): RepoStreamError {
+  text = ''
+  return new RepoStreamError('RecordInvalid', `record byte ${offset}: ${message}`, { offset, cause })
+}
