@@ -1,6 +1,7 @@
-// Reads DAG-CBOR in place: heads, skips and text, by offset, building no object. Refuses what the format refuses
+// Reads DAG-CBOR in place: heads, skips and keys, by offset, building no object. Refuses what the format refuses
 // (indefinite lengths, wide heads, odd tags and simple values, repeated keys), with a reason and an offset.
-// The surprise: keys out of order are read, since the network stores such records; only a repeated key is refused.
+// The surprise: keys out of order are read, since the network may store such records; only a repeated key is refused.
+import { isCid } from './cid.ts'
 import { projectionLimits } from './limits.ts'
 
 type MajorName = 'unsigned' | 'negative' | 'bytes' | 'text' | 'array' | 'map' | 'tag' | 'simple'
@@ -19,22 +20,25 @@ export const cborFalse = 0xf4
 export const cborTrue = 0xf5
 export const cborFloat64 = 0xfb
 
-/** What makes a whole block unreadable. Caught by the projector; it never leaves this folder. */
+/** What makes a whole block unreadable. Caught by the projection; it never leaves this folder. */
 export class CborError extends Error {
   override readonly name = 'CborError'
-  readonly offset: number
   readonly tooDeep: boolean
 
   constructor(reason: string, offset: number, tooDeep = false) {
     super(`${reason} at byte ${offset}`)
-    this.offset = offset
     this.tooDeep = tooDeep
   }
 }
 
 /** A position in one block. `readHead` leaves `major` and `argument` behind; every read moves `position`. */
 export class CborReader {
+  /** All of the buffer that the block is part of: blocks come out of few big buffers, and making views costs. */
   bytes: Uint8Array = new Uint8Array(0)
+  view: DataView = new DataView(this.bytes.buffer)
+  /** Of the block in `bytes`. */
+  start = 0
+  end = 0
   position = 0
   major = 0
   /** Length, count or integer of the last head; exact up to 2^53, and never used for more than a comparison beyond. */
@@ -42,16 +46,33 @@ export class CborReader {
   /** A map with keys out of order was passed: `refuseRepeatedKeys` has to look at the block before it is believed. */
   sawUnsortedKeys = false
 
-  open(bytes: Uint8Array): void {
-    this.bytes = bytes
-    this.position = 0
+  open(block: Uint8Array): void {
+    if (block.buffer !== this.view.buffer) {
+      this.bytes = new Uint8Array(block.buffer)
+      this.view = new DataView(block.buffer)
+    }
+    this.start = block.byteOffset
+    this.end = block.byteOffset + block.length
+    this.rewind()
+  }
+
+  rewind(): void {
+    this.position = this.start
     this.sawUnsortedKeys = false
   }
 
+  fail(reason: string, position = this.position): never {
+    throw new CborError(reason, position - this.start)
+  }
+
+  failTooDeep(position: number): never {
+    throw new CborError(`a value nested deeper than ${projectionLimits.maxDepth}`, position - this.start, true)
+  }
+
   readHead(): void {
-    const { bytes, position } = this
-    if (position >= bytes.length) throw new CborError('the block ends inside a value', position)
-    const initial = bytes[position] ?? 0
+    const { position } = this
+    if (position >= this.end) this.fail('the block ends inside a value')
+    const initial = this.bytes[position] ?? 0
     this.major = initial >> 5
     const info = initial & 31
     if (info < 24) {
@@ -63,44 +84,49 @@ export class CborReader {
   }
 
   #readWideHead(position: number, info: number): void {
-    const { bytes } = this
-    if (info > 27) throw new CborError('an indefinite or reserved length', position)
-    const width = 1 << (info - 24)
-    const end = position + 1 + width
-    if (end > bytes.length) throw new CborError('the block ends inside a value', position)
+    if (info > 27) this.fail('an indefinite or reserved length')
+    const after = position + 1 + (1 << (info - 24))
+    if (after > this.end) this.fail('the block ends inside a value')
+    const { view } = this
     let argument = 0
-    for (let i = position + 1; i < end; i++) argument = argument * 256 + (bytes[i] ?? 0)
-    if (this.major !== cborMajor.simple) {
-      const smallest = width === 1 ? 24 : width === 2 ? 0x100 : width === 4 ? 0x1_0000 : 0x1_0000_0000
-      if (argument < smallest) throw new CborError('a length or integer wider than it needs', position)
+    let smallest = 24
+    if (info === 24) {
+      argument = view.getUint8(position + 1)
+    } else if (info === 25) {
+      argument = view.getUint16(position + 1)
+      smallest = 0x100
+    } else if (info === 26) {
+      argument = view.getUint32(position + 1)
+      smallest = 0x1_0000
+    } else {
+      argument = view.getUint32(position + 1) * 0x1_0000_0000 + view.getUint32(position + 5)
+      smallest = 0x1_0000_0000
     }
+    if (argument < smallest && this.major !== cborMajor.simple) this.fail('a length or integer wider than it needs')
     this.argument = argument
-    this.position = end
+    this.position = after
   }
 
   /** Takes `argument` bytes after a head of text or bytes; returns where they start. */
   takeBody(): number {
     const start = this.position
-    const end = start + this.argument
-    if (end > this.bytes.length) throw new CborError('the block ends inside a string', start)
-    this.position = end
+    const after = start + this.argument
+    if (after > this.end) this.fail('the block ends inside a string')
+    this.position = after
     return start
   }
 
   /** After the head of an array or map: refuses a count that the rest of the block cannot hold. */
   checkCount(bytesEach: number): number {
-    const count = this.argument
-    if (count * bytesEach > this.bytes.length - this.position) {
-      throw new CborError('a list or map longer than the block', this.position)
-    }
-    return count
+    if (this.argument * bytesEach > this.end - this.position) this.fail('a list or map longer than the block')
+    return this.argument
   }
 
   /** Reads a map key; returns where its bytes start. `argument` is its length. */
   readKey(): number {
     const at = this.position
     this.readHead()
-    if (this.major !== cborMajor.text) throw new CborError('a map key that is not text', at)
+    if (this.major !== cborMajor.text) this.fail('a map key that is not text', at)
     return this.takeBody()
   }
 
@@ -108,30 +134,20 @@ export class CborReader {
   skip(depth: number): void {
     const at = this.position
     this.readHead()
-    switch (this.major) {
-      case cborMajor.unsigned:
-      case cborMajor.negative:
-        return
-      case cborMajor.bytes:
-      case cborMajor.text:
-        this.takeBody()
-        return
-      case cborMajor.array: {
-        const count = this.checkCount(1)
-        checkDepth(depth, at)
-        for (let i = 0; i < count; i++) this.skip(depth + 1)
-        return
-      }
-      case cborMajor.map:
-        checkDepth(depth, at)
-        this.#skipMap(depth)
-        return
-      case cborMajor.tag:
-        this.position = at
-        this.readLink()
-        return
-      default:
-        this.checkSimple(at)
+    const { major } = this
+    if (major === cborMajor.text || major === cborMajor.bytes) {
+      this.takeBody()
+    } else if (major === cborMajor.map) {
+      if (depth >= projectionLimits.maxDepth) this.failTooDeep(at)
+      this.#skipMap(depth)
+    } else if (major === cborMajor.array) {
+      const count = this.checkCount(1)
+      if (depth >= projectionLimits.maxDepth) this.failTooDeep(at)
+      for (let i = 0; i < count; i++) this.skip(depth + 1)
+    } else if (major === cborMajor.tag) {
+      this.readLink(at)
+    } else if (major === cborMajor.simple) {
+      this.checkSimple(at)
     }
   }
 
@@ -142,16 +158,19 @@ export class CborReader {
     for (let i = 0; i < count; i++) {
       const start = this.readKey()
       const length = this.argument
-      this.checkKeyOrder(previousStart, previousLength, start, length)
+      if (length <= previousLength) this.checkKeyOrder(previousStart, previousLength, start)
       previousStart = start
       previousLength = length
       this.skip(depth + 1)
     }
   }
 
-  /** DAG-CBOR orders keys by length, then bytes. Notes a wrong order, refuses an immediate repetition. */
-  checkKeyOrder(previousStart: number, previousLength: number, start: number, length: number): void {
-    if (length > previousLength) return
+  /**
+   * For a key (of `argument` bytes) that is not longer than the one before it. DAG-CBOR orders keys by length, then bytes.
+   * Notes a wrong order; refuses an immediate repetition.
+   */
+  checkKeyOrder(previousStart: number, previousLength: number, start: number): void {
+    const length = this.argument
     if (length < previousLength) {
       this.sawUnsortedKeys = true
       return
@@ -165,84 +184,46 @@ export class CborReader {
         return
       }
     }
-    throw new CborError('a repeated map key', start)
+    this.fail('a repeated map key', start)
   }
 
-  /** Reads a link (tag 42); returns where its CID starts, after the zero byte. The CID's bytes end at `position`. */
-  readLink(): number {
-    const at = this.position
+  /** After the head of a tag that stood at `at`: reads a link; returns where its CID starts. It ends at `position`. */
+  readLink(at: number): number {
+    if (this.argument !== 42) this.fail('a tag that is not 42', at)
     this.readHead()
-    if (this.argument !== 42) throw new CborError('a tag that is not 42', at)
-    this.readHead()
-    if (this.major !== cborMajor.bytes) throw new CborError('a link that is not bytes', at)
+    if (this.major !== cborMajor.bytes) this.fail('a link that is not bytes', at)
     const start = this.takeBody()
-    if (this.bytes[start] !== 0 || !isCid(this.bytes, start + 1, this.position)) {
-      throw new CborError('a link that is no CID', at)
-    }
+    if (this.bytes[start] !== 0 || !isCid(this.bytes, start + 1, this.position)) this.fail('a link that is no CID', at)
     return start + 1
   }
 
-  /** After a head of major type 7 that began at `at`: only false, true, null and finite 64-bit floats are DAG-CBOR. */
+  /** After a head of major type 7 that stood at `at`: only false, true, null and finite 64-bit floats are DAG-CBOR. */
   checkSimple(at: number): void {
     const initial = this.bytes[at] ?? 0
     if (initial >= cborFalse && initial <= cborNull) return
-    if (initial !== cborFloat64) throw new CborError('a simple value that is not false, true or null', at)
-    const exponent = (((this.bytes[at + 1] ?? 0) & 0x7f) << 4) | ((this.bytes[at + 2] ?? 0) >> 4)
-    if (exponent === 0x7ff) throw new CborError('a float that is NaN or infinite', at)
+    if (initial !== cborFloat64) this.fail('a simple value that is not false, true or null, or a short float', at)
+    if (!Number.isFinite(this.view.getFloat64(at + 1))) this.fail('a float that is NaN or infinite', at)
   }
 }
 
 /** Looks for a repeated key in every map of a block whose keys are out of order. Linear: each map is read once. */
-export function refuseRepeatedKeys(reader: CborReader, depth = 0): void {
+export function refuseRepeatedKeys(reader: CborReader): void {
   const at = reader.position
   reader.readHead()
-  const { major } = reader
+  const { major, argument: count } = reader
   if (major === cborMajor.array) {
-    const count = reader.argument
-    for (let i = 0; i < count; i++) refuseRepeatedKeys(reader, depth + 1)
+    for (let i = 0; i < count; i++) refuseRepeatedKeys(reader)
   } else if (major === cborMajor.map) {
-    const count = reader.argument
     const seen = new Set<string>()
     for (let i = 0; i < count; i++) {
       const start = reader.readKey()
-      const key = Buffer.from(reader.bytes.buffer, reader.bytes.byteOffset + start, reader.argument).toString('latin1')
-      if (seen.has(key)) throw new CborError('a repeated map key', start)
+      const key = Buffer.from(reader.bytes.buffer, start, reader.argument).toString('latin1')
+      if (seen.has(key)) reader.fail('a repeated map key', start)
       seen.add(key)
-      refuseRepeatedKeys(reader, depth + 1)
+      refuseRepeatedKeys(reader)
     }
   } else {
     reader.position = at
-    reader.skip(depth)
+    reader.skip(0)
   }
-}
-
-/** Version 1 with any codec and multihash of the announced length, or the 34 bytes of version 0. */
-export function isCid(bytes: Uint8Array, start: number, end: number): boolean {
-  const length = end - start
-  if (length === 36 && bytes[start] === 1 && bytes[start + 2] === 0x12 && bytes[start + 3] === 0x20) {
-    return (bytes[start + 1] ?? 0x80) < 0x80
-  }
-  if (length === 34 && bytes[start] === 0x12 && bytes[start + 1] === 0x20) return true
-  if (bytes[start] !== 1) return false
-  let position = start + 1
-  let last = 0
-  for (let part = 0; part < 3; part++) {
-    last = 0
-    let scale = 1
-    for (let i = 0; ; i++) {
-      if (position >= end || i === 8) return false
-      const byte = bytes[position++] ?? 0
-      last += (byte & 0x7f) * scale
-      scale *= 128
-      if (byte < 0x80) {
-        if (byte === 0 && i > 0) return false
-        break
-      }
-    }
-  }
-  return position + last === end
-}
-
-function checkDepth(depth: number, at: number): void {
-  if (depth >= projectionLimits.maxDepth) throw new CborError('a value nested too deeply', at, true)
 }

@@ -1,12 +1,13 @@
 // Turns the columns of a table into a tree of map keys, so that one pass over a record finds where every column's value is.
 import type { Column } from '../config.ts'
 
-/** One map on the way to a value. `keys` are in DAG-CBOR order (length, then bytes), the order in which records bring them. */
+/** One map on the way to a value. Shorter keys come first, as they do in records. */
 export interface PathNode {
   readonly keys: readonly PathKey[]
 }
 
 export interface PathKey {
+  readonly length: number
   readonly bytes: Uint8Array
   /** Where the offset of this key's value goes, or -1 when only something inside it is wanted. */
   readonly slot: number
@@ -54,12 +55,13 @@ interface Draft {
 
 function freeze(draft: Draft): PathNode {
   const keys = [...draft.children].map(([key, child]) => ({
+    length: Buffer.byteLength(key),
     bytes: new TextEncoder().encode(key),
     slot: child.slot,
     inside: child.children.size > 0 ? freeze(child) : undefined,
     firstSlotInside: firstSlot(child),
   }))
-  return { keys: keys.sort((a, b) => a.bytes.length - b.bytes.length || Buffer.compare(a.bytes, b.bytes)) }
+  return { keys: keys.sort((a, b) => a.length - b.length) }
 }
 
 function firstSlot(draft: Draft): number {

@@ -1,7 +1,7 @@
 // Writes single columns in the binary COPY format (int32 length, then the value; -1 is null) from a place in a CBOR block.
 // A value that Postgres cannot hold exactly is repaired or nulled, and the place of its original is noted beside the row.
 import type { Column, ColumnType } from '../config.ts'
-import { type CborReader, cborFalse, cborMajor, cborNull, cborTrue } from './cbor.ts'
+import { type CborReader, cborFalse, cborFloat64, cborMajor, cborNull, cborTrue } from './cbor.ts'
 import { writeCidBytes } from './cid.ts'
 import { datetimeOutcome, writeDatetime } from './datetime.ts'
 import { writeJson } from './json.ts'
@@ -9,7 +9,7 @@ import { projectionLimits } from './limits.ts'
 import { type OddityCode, oddityNumber } from './oddity.ts'
 import { Output, textFlaw } from './text.ts'
 
-/** `FieldWriter.oddities` holds this many numbers for each: column, code, and start and end of the original in the block. */
+/** `FieldWriter.oddities` holds this many numbers for each: column, code, and start and end of the original in the reader's bytes. */
 export const numbersPerOddity = 4
 
 export class FieldWriter extends Output {
@@ -18,32 +18,34 @@ export class FieldWriter extends Output {
   #repair: OddityCode | undefined
 
   writeNull(): void {
-    this.#int32At(this.length, -1)
+    this.view.setInt32(this.length, -1)
     this.length += 4
   }
 
-  noteOddity(column: number, code: OddityCode, start: number, end: number): void {
-    this.oddities.push(column, oddityNumber[code], start, end)
+  /** The value at `at`, whole, is the original. */
+  noteOddity(reader: CborReader, column: number, code: OddityCode, at: number): void {
+    reader.position = at
+    reader.skip(0)
+    this.oddities.push(column, oddityNumber[code], at, reader.position)
   }
 
   /** Writes the value at `at`, which has been checked to be well-formed, as `column`, the `index`th of its table. */
   writeColumn(reader: CborReader, column: Column, index: number, at: number): void {
     this.#repair = undefined
     reader.position = at
-    let odd: OddityCode | undefined
-    if (column.part === undefined) {
-      odd = this.#writeField(reader, column.type, column.maxBytes)
-    } else {
-      const found = findBlobPart(reader, column.part)
-      if (found === 'WrongType') odd = column.part === 'cid' ? found : undefined
-      if (found === 'there') odd = this.#writeField(reader, column.type, column.maxBytes)
-      else this.writeNull()
-    }
-    odd ??= this.#repair
-    if (odd === undefined) return
-    reader.position = at
-    reader.skip(0)
-    this.noteOddity(index, odd, at, reader.position)
+    const odd =
+      column.part === undefined
+        ? this.#writeField(reader, column.type, column.maxBytes)
+        : this.#writeBlobPart(reader, column, column.part)
+    if (odd !== undefined) this.noteOddity(reader, index, odd, at)
+    else if (this.#repair !== undefined) this.noteOddity(reader, index, this.#repair, at)
+  }
+
+  #writeBlobPart(reader: CborReader, column: Column, part: BlobPart): OddityCode | undefined {
+    const found = findBlobPart(reader, part)
+    if (found === 'there') return this.#writeField(reader, column.type, column.maxBytes)
+    this.writeNull()
+    return found === 'WrongType' && part === 'cid' ? found : undefined
   }
 
   /** Writes length and value, or a null and says why. */
@@ -52,7 +54,7 @@ export class FieldWriter extends Output {
     this.length += 4
     const odd = this.#writeValue(reader, type, maxBytes)
     if (odd === undefined) {
-      this.#int32At(before, this.length - before - 4)
+      this.view.setInt32(before, this.length - before - 4)
     } else {
       this.length = before
       this.writeNull()
@@ -89,8 +91,8 @@ export class FieldWriter extends Output {
     const start = reader.takeBody()
     const value = this.length
     this.flaws = 0
-    if (reader.position - start <= maxBytes) this.copyText(reader.bytes, start, reader.position)
-    if (reader.position - start > maxBytes || this.length - value > maxBytes) {
+    if (reader.argument <= maxBytes) this.copyText(reader, start, reader.position)
+    if (reader.argument > maxBytes || this.length - value > maxBytes) {
       return maxBytes < projectionLimits.maxTextBytes ? 'TextTooLongForIndex' : 'TextTooLong'
     }
     if (this.flaws !== 0) this.#repair = repairOf(this.flaws)
@@ -114,8 +116,8 @@ export class FieldWriter extends Output {
     const at = reader.position
     reader.readHead()
     if (reader.major === cborMajor.tag) {
-      reader.position = at
-      this.#copyBytes(reader, reader.readLink())
+      const start = reader.readLink(at)
+      this.copyBytes(reader, start, reader.position)
       return undefined
     }
     if (reader.major !== cborMajor.text) return 'WrongType'
@@ -130,21 +132,16 @@ export class FieldWriter extends Output {
     const at = reader.position
     reader.readHead()
     if (reader.major > cborMajor.negative) {
-      return reader.bytes[at] === 0xfb ? 'NotAnInteger' : 'WrongType'
+      return reader.bytes[at] === cborFloat64 ? 'NotAnInteger' : 'WrongType'
     }
-    const flip = reader.major === cborMajor.negative ? 255 : 0
-    const width = reader.position - at - 1
-    const target = this.bytes
-    const out = this.length
-    if (width === 8) {
-      if ((reader.bytes[at + 1] ?? 0) > 127) return 'IntegerOutOfRange'
-      for (let i = 0; i < 8; i++) target[out + i] = (reader.bytes[at + 1 + i] ?? 0) ^ flip
-    } else {
-      const { argument } = reader
-      for (let i = 0; i < 4; i++) target[out + i] = flip
-      for (let i = 0; i < 4; i++) target[out + 4 + i] = ((argument >>> (24 - 8 * i)) & 255) ^ flip
-    }
-    this.length = out + 8
+    const flip = reader.major === cborMajor.negative ? -1 : 0
+    const { argument } = reader
+    const wide = argument > 0xffff_ffff
+    const high = wide ? reader.view.getInt32(reader.position - 8) : 0
+    if (high < 0) return 'IntegerOutOfRange'
+    this.view.setInt32(this.length, high ^ flip)
+    this.view.setInt32(this.length + 4, (wide ? reader.view.getInt32(reader.position - 4) : argument) ^ flip)
+    this.length += 8
     return undefined
   }
 
@@ -159,7 +156,8 @@ export class FieldWriter extends Output {
   #writeBytes(reader: CborReader): OddityCode | undefined {
     reader.readHead()
     if (reader.major !== cborMajor.bytes) return 'WrongType'
-    this.#copyBytes(reader, reader.takeBody())
+    const start = reader.takeBody()
+    this.copyBytes(reader, start, reader.position)
     return undefined
   }
 
@@ -179,46 +177,31 @@ export class FieldWriter extends Output {
     const count = reader.argument
     if (count > projectionLimits.maxArrayLength) return 'ArrayTooLong'
     const head = this.length
-    this.#int32At(head, count === 0 ? 0 : 1)
-    this.#int32At(head + 4, 0)
-    this.#int32At(head + 8, elementOids[element] ?? 0)
+    const { view } = this
+    view.setInt32(head, count === 0 ? 0 : 1)
+    view.setInt32(head + 4, 0)
+    view.setInt32(head + 8, elementOids[element] ?? 0)
     this.length += 12
     if (count === 0) return undefined
-    this.#int32At(head + 12, count)
-    this.#int32At(head + 16, 1)
+    view.setInt32(head + 12, count)
+    view.setInt32(head + 16, 1)
     this.length += 8
     for (let i = 0; i < count; i++) {
       const at = reader.position
       if (reader.bytes[at] === cborNull) {
         this.writeNull()
-        this.#int32At(head + 4, 1)
+        view.setInt32(head + 4, 1)
         reader.position = at + 1
         continue
       }
       const odd = this.#writeField(reader, element, maxBytes)
       if (odd === undefined) continue
-      this.#int32At(head + 4, 1)
+      view.setInt32(head + 4, 1)
       this.#repair ??= odd
       reader.position = at
       reader.skip(0)
     }
     return undefined
-  }
-
-  #copyBytes(reader: CborReader, start: number): void {
-    const { bytes } = reader
-    const target = this.bytes
-    let out = this.length
-    for (let i = start; i < reader.position; i++) target[out++] = bytes[i] ?? 0
-    this.length = out
-  }
-
-  #int32At(at: number, value: number): void {
-    const { bytes } = this
-    bytes[at] = value >> 24
-    bytes[at + 1] = value >> 16
-    bytes[at + 2] = value >> 8
-    bytes[at + 3] = value
   }
 }
 
@@ -247,6 +230,7 @@ function repairOf(flaws: number): OddityCode {
   return (flaws & textFlaw.notUtf8) !== 0 ? 'TextNotUtf8' : 'NegativeZero'
 }
 
+type BlobPart = NonNullable<Column['part']>
 const blobKeys = { cid: ['ref', 'cid'], mime: ['mimeType'], size: ['size'] } as const
 const blobKeyBytes = new Map(
   Object.values(blobKeys)
@@ -255,7 +239,7 @@ const blobKeyBytes = new Map(
 )
 
 /** Moves the reader to a part of the blob that starts here. Blobs from before 2023 have their CID as text under `cid`. */
-function findBlobPart(reader: CborReader, part: keyof typeof blobKeys): 'there' | 'absent' | 'WrongType' {
+function findBlobPart(reader: CborReader, part: BlobPart): 'there' | 'absent' | 'WrongType' {
   const at = reader.position
   for (const key of blobKeys[part]) {
     reader.position = at

@@ -1,6 +1,6 @@
 // Turns one CBOR value into JSON text, without objects, by the conventions of the atproto data model:
 // a link is {"$link": "bafy..."}, bytes are {"$bytes": base64 without padding}. Integers keep all their digits.
-import { CborError, type CborReader, cborFalse, cborFloat64, cborMajor, cborNull } from './cbor.ts'
+import { type CborReader, cborFalse, cborFloat64, cborMajor, cborNull } from './cbor.ts'
 import { writeCidText } from './cid.ts'
 import { projectionLimits } from './limits.ts'
 import type { Output } from './text.ts'
@@ -8,85 +8,76 @@ import type { Output } from './text.ts'
 /** Set in `Output.flaws` when a negative zero, which jsonb does not keep, became 0. */
 export const jsonNegativeZero = 4
 
-/** Reads one value at the reader's position and appends its JSON. The room needed is at most 12 times the value's bytes. */
+/** Reads one value at the reader's position and appends its JSON. The room needed is at most 14 times the value's bytes. */
 export function writeJson(reader: CborReader, output: Output, depth: number): void {
   const at = reader.position
   reader.readHead()
-  switch (reader.major) {
-    case cborMajor.unsigned:
-    case cborMajor.negative:
-      writeInteger(reader, output, at)
-      return
-    case cborMajor.text: {
-      const start = reader.takeBody()
-      output.copyJsonString(reader.bytes, start, reader.position)
-      return
-    }
-    case cborMajor.map:
-      writeMap(reader, output, depth)
-      return
-    case cborMajor.array:
-      writeArray(reader, output, depth)
-      return
-    case cborMajor.bytes: {
-      const start = reader.takeBody()
-      writeAscii(output, '{"$bytes":"')
-      writeBase64(reader.bytes, start, reader.position, output)
-      writeAscii(output, '"}')
-      return
-    }
-    case cborMajor.tag: {
-      reader.position = at
-      const start = reader.readLink()
-      writeAscii(output, '{"$link":"')
-      output.length = writeCidText(reader.bytes, start, reader.position, output.bytes, output.length)
-      writeAscii(output, '"}')
-      return
-    }
-    default:
-      reader.checkSimple(at)
-      writeSimple(reader, output, at)
+  const { major } = reader
+  if (major === cborMajor.text) {
+    const start = reader.takeBody()
+    output.copyJsonString(reader, start, reader.position)
+  } else if (major === cborMajor.map) {
+    if (depth >= projectionLimits.maxDepth) reader.failTooDeep(at)
+    writeMap(reader, output, depth)
+  } else if (major === cborMajor.array) {
+    if (depth >= projectionLimits.maxDepth) reader.failTooDeep(at)
+    writeArray(reader, output, depth)
+  } else if (major <= cborMajor.negative) {
+    writeInteger(reader, output)
+  } else if (major === cborMajor.bytes) {
+    const start = reader.takeBody()
+    writeAscii(output, '{"$bytes":"')
+    writeBase64(reader.bytes, start, reader.position, output)
+    writeAscii(output, '"}')
+  } else if (major === cborMajor.tag) {
+    const start = reader.readLink(at)
+    writeAscii(output, '{"$link":"')
+    output.length = writeCidText(reader.bytes, start, reader.position, output.bytes, output.length)
+    writeAscii(output, '"}')
+  } else {
+    reader.checkSimple(at)
+    writeSimple(reader, output, at)
   }
 }
 
 function writeMap(reader: CborReader, output: Output, depth: number): void {
-  if (depth >= projectionLimits.maxDepth) throw new CborError('a value nested too deeply', reader.position, true)
   const count = reader.checkCount(2)
-  output.bytes[output.length++] = 0x7b
+  const { bytes } = output
+  bytes[output.length++] = openBrace
   let previousStart = 0
   let previousLength = -1
   for (let i = 0; i < count; i++) {
-    if (i > 0) output.bytes[output.length++] = comma
+    if (i > 0) bytes[output.length++] = comma
     const start = reader.readKey()
     const length = reader.argument
-    reader.checkKeyOrder(previousStart, previousLength, start, length)
+    if (length <= previousLength) reader.checkKeyOrder(previousStart, previousLength, start)
     previousStart = start
     previousLength = length
-    output.copyJsonString(reader.bytes, start, start + length)
-    output.bytes[output.length++] = 0x3a
+    output.copyJsonString(reader, start, start + length)
+    bytes[output.length++] = colon
     writeJson(reader, output, depth + 1)
   }
-  output.bytes[output.length++] = 0x7d
+  bytes[output.length++] = closeBrace
 }
 
 function writeArray(reader: CborReader, output: Output, depth: number): void {
-  if (depth >= projectionLimits.maxDepth) throw new CborError('a value nested too deeply', reader.position, true)
   const count = reader.checkCount(1)
-  output.bytes[output.length++] = 0x5b
+  const { bytes } = output
+  bytes[output.length++] = openBracket
   for (let i = 0; i < count; i++) {
-    if (i > 0) output.bytes[output.length++] = comma
+    if (i > 0) bytes[output.length++] = comma
     writeJson(reader, output, depth + 1)
   }
-  output.bytes[output.length++] = 0x5d
+  bytes[output.length++] = closeBracket
 }
 
-function writeInteger(reader: CborReader, output: Output, at: number): void {
+function writeInteger(reader: CborReader, output: Output): void {
   const negative = reader.major === cborMajor.negative
   const { argument } = reader
   if (argument < Number.MAX_SAFE_INTEGER) {
     writeAscii(output, String(negative ? -1 - argument : argument))
   } else {
-    const exact = new DataView(reader.bytes.buffer, reader.bytes.byteOffset + at + 1, 8).getBigUint64(0)
+    const exact = reader.view.getBigUint64(reader.position - 8)
     writeAscii(output, String(negative ? -1n - exact : exact))
   }
 }
@@ -94,7 +85,7 @@ function writeInteger(reader: CborReader, output: Output, at: number): void {
 function writeSimple(reader: CborReader, output: Output, at: number): void {
   const initial = reader.bytes[at]
   if (initial === cborFloat64) {
-    const value = new DataView(reader.bytes.buffer, reader.bytes.byteOffset + at + 1, 8).getFloat64(0)
+    const value = reader.view.getFloat64(at + 1)
     if (Object.is(value, -0)) output.flaws |= jsonNegativeZero
     writeAscii(output, String(value))
   } else {
@@ -130,4 +121,9 @@ function writeBase64(source: Uint8Array, start: number, end: number, output: Out
 }
 
 const comma = 0x2c
+const colon = 0x3a
+const openBrace = 0x7b
+const closeBrace = 0x7d
+const openBracket = 0x5b
+const closeBracket = 0x5d
 const base64 = new TextEncoder().encode('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')

@@ -49,10 +49,13 @@ const rowHead = 3
 const oddRowHead = 7
 const oddityHead = 7
 const initialScratchBytes = 65_536
+/** Types are compared one after the other; the rest of a long tail is looked up by name. */
+const maxKnownTypes = 64
 
 class CompiledProjection implements Projection {
   readonly #projectors: readonly Projector[]
-  readonly #generic: Projector | undefined
+  /** Those of typed tables, and then the first others that come along. */
+  readonly #types: { readonly bytes: Uint8Array; readonly projector: Projector | 'skip' }[]
   readonly #findTable: (collection: string) => Table | undefined
   readonly #keepRaw: ReadonlySet<string>
   readonly #reader = new CborReader()
@@ -60,10 +63,12 @@ class CompiledProjection implements Projection {
 
   constructor(config: Config, keepRaw: ReadonlySet<string>) {
     this.#projectors = config.tables.map((table) => new Projector(table))
-    this.#generic = this.#projectors.find((projector) => projector.table.generic)
+    this.#types = this.#projectors
+      .filter((projector) => !projector.table.generic)
+      .map((projector) => ({ bytes: projector.typeBytes, projector }))
     this.#findTable = createTableFinder(config)
     this.#keepRaw = keepRaw
-    this.#writer.bytes = Buffer.allocUnsafeSlow(initialScratchBytes)
+    this.#makeRoom(initialScratchBytes)
   }
 
   process(block: Uint8Array, digest: Uint8Array): Uint8Array {
@@ -117,6 +122,7 @@ class CompiledProjection implements Projection {
       throw new RangeError(`table ${table.name} has index ${table.index}, which no projector has`)
     let answer: Uint8Array
     try {
+      this.#reader.open(block)
       answer = this.#project(projector, block, true)
     } catch (error) {
       if (!(error instanceof CborError)) throw error
@@ -128,75 +134,83 @@ class CompiledProjection implements Projection {
 
   /** Looks for `$type` among the top keys. Keys come in order of length, so this passes only short ones. */
   #projectorByType(reader: CborReader): Projector | 'raw' | 'skip' {
-    reader.readHead()
-    if (reader.major !== cborMajor.map) return 'raw'
+    if (!this.#findType(reader)) return 'raw'
     const { bytes } = reader
+    const length = reader.argument
+    const start = reader.takeBody()
+    for (const type of this.#types) if (isText(type.bytes, bytes, start, length)) return type.projector
+    const type = Buffer.from(bytes.buffer, start, length).toString('latin1')
+    const table = this.#findTable(type)
+    const projector = table === undefined ? 'skip' : (this.#projectors[table.index] ?? 'skip')
+    if (this.#types.length < maxKnownTypes) {
+      this.#types.push({ bytes: bytes.slice(start, start + length), projector })
+    }
+    return projector
+  }
+
+  /** Moves to the text of `$type`, its head read. False when there is none where it should be. */
+  #findType(reader: CborReader): boolean {
+    reader.readHead()
+    if (reader.major !== cborMajor.map) return false
     const count = reader.checkCount(2)
     for (let i = 0; i < count; i++) {
       const key = reader.readKey()
-      if (reader.argument > typeKey.length) return 'raw'
-      if (reader.argument !== typeKey.length || !typeKey.every((byte, j) => byte === bytes[key + j])) {
-        reader.skip(1)
-        continue
+      if (reader.argument > typeKey.length) return false
+      if (isText(typeKey, reader.bytes, key, reader.argument)) {
+        reader.readHead()
+        return reader.major === cborMajor.text
       }
-      reader.readHead()
-      if (reader.major !== cborMajor.text) return 'raw'
-      const length = reader.argument
-      const start = reader.takeBody()
-      for (const projector of this.#projectors) if (projector.hasType(bytes, start, length)) return projector
-      const generic = this.#generic
-      if (generic === undefined) return 'skip'
-      const type = Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('latin1')
-      return this.#findTable(type) === generic.table ? generic : 'skip'
+      reader.skip(1)
     }
-    return 'raw'
+    return false
   }
 
   #project(projector: Projector, block: Uint8Array, checkType = false): Uint8Array {
     const writer = this.#writer
     const reader = this.#reader
     writer.length = 0
-    writer.oddities.length = 0
+    if (writer.oddities.length > 0) writer.oddities.length = 0
     this.#makeRoom(oddRowHead + projector.roomFor(block.length))
     writer.length = oddRowHead
-    reader.open(block)
+    reader.rewind()
     projector.project(reader, writer)
-    if (checkType) this.#noteOtherType(projector, block)
-    const { index } = projector.table
-    const { bytes, length } = writer
+    if (checkType) this.#noteOtherType(projector, reader)
     const odd = writer.oddities.length > 0
     const start = odd ? 0 : oddRowHead - rowHead
+    const fieldsLength = writer.length - oddRowHead
+    if (odd) this.#appendOddities(reader)
+    const { bytes } = writer
+    const { index } = projector.table
     bytes[start] = odd ? tag.oddRow : tag.row
     bytes[start + 1] = index >> 8
     bytes[start + 2] = index
-    if (odd) this.#appendOddities(block, length - oddRowHead)
-    return writer.bytes.subarray(start, writer.length)
+    if (odd) writer.view.setUint32(rowHead, fieldsLength)
+    return bytes.subarray(start, writer.length)
   }
 
-  /** A record under a key of another collection than its `$type` says. Columns of the generic table hold it whole. */
-  #noteOtherType(projector: Projector, block: Uint8Array): void {
+  /** A record under a key of another collection than its `$type` says. The generic table's column holds it whole. */
+  #noteOtherType(projector: Projector, reader: CborReader): void {
     if (projector.table.generic) return
-    const reader = this.#reader
-    reader.open(block)
+    reader.rewind()
     reader.readHead()
     const count = reader.argument
     for (let i = 0; i < count; i++) {
       const key = reader.readKey()
-      const isType = reader.argument === typeKey.length && typeKey.every((byte, j) => byte === block[key + j])
+      const isType = isText(typeKey, reader.bytes, key, reader.argument)
       const at = reader.position
-      reader.skip(1)
-      if (!isType) continue
-      const end = reader.position
-      reader.position = at
       reader.readHead()
       const start = reader.position
-      const fits = reader.major === cborMajor.text && projector.hasType(block, start, end - start)
-      if (!fits) this.#writer.noteOddity(noColumn, 'TypeDiffers', at, end)
+      const isTextValue = reader.major === cborMajor.text
+      reader.position = at
+      reader.skip(1)
+      if (!isType) continue
+      const fits = isTextValue && isText(projector.typeBytes, reader.bytes, start, reader.position - start)
+      if (!fits) this.#writer.noteOddity(reader, noColumn, 'TypeDiffers', at)
       return
     }
   }
 
-  #appendOddities(block: Uint8Array, fieldsLength: number): void {
+  #appendOddities(reader: CborReader): void {
     const writer = this.#writer
     const { oddities } = writer
     let more = 0
@@ -204,25 +218,25 @@ class CompiledProjection implements Projection {
       more += oddityHead + (oddities[i + 3] ?? 0) - (oddities[i + 2] ?? 0)
     }
     this.#makeRoom(writer.length + more)
-    const view = new DataView(writer.bytes.buffer, writer.bytes.byteOffset)
-    view.setUint32(rowHead, fieldsLength)
+    const { view } = writer
     for (let i = 0; i < oddities.length; i += numbersPerOddity) {
-      const original = block.subarray(oddities[i + 2], oddities[i + 3])
+      const start = oddities[i + 2] ?? 0
+      const end = oddities[i + 3] ?? 0
       view.setUint16(writer.length, oddities[i] ?? 0)
       view.setUint8(writer.length + 2, oddities[i + 1] ?? 0)
-      view.setUint32(writer.length + 3, original.length)
-      writer.bytes.set(original, writer.length + oddityHead)
-      writer.length += oddityHead + original.length
+      view.setUint32(writer.length + 3, end - start)
+      writer.length += oddityHead
+      writer.copyBytes(reader, start, end)
     }
   }
 
   #keepBytes(block: Uint8Array): Uint8Array {
-    this.#writer.length = 0
+    const writer = this.#writer
+    writer.length = 0
     this.#makeRoom(1 + block.length)
-    const { bytes } = this.#writer
-    bytes[0] = tag.raw
-    bytes.set(block, 1)
-    return bytes.subarray(0, 1 + block.length)
+    writer.bytes[0] = tag.raw
+    writer.bytes.set(block, 1)
+    return writer.bytes.subarray(0, 1 + block.length)
   }
 
   /** Grows the scratch and keeps what is written; gives a huge one back as soon as it is empty and not needed. */
@@ -231,15 +245,19 @@ class CompiledProjection implements Projection {
     const { length } = writer.bytes
     const tooBig = length > projectionLimits.maxKeptScratchBytes && writer.length === 0
     if (length >= room && !tooBig) return
-    const grown = Buffer.allocUnsafeSlow(Math.max(initialScratchBytes, room + (room >> 1)))
-    grown.set(writer.bytes.subarray(0, writer.length))
-    writer.bytes = grown
+    writer.replaceRoom(new Uint8Array(Math.max(initialScratchBytes, room + (room >> 1))))
   }
 }
 
 const typeKey = new TextEncoder().encode('$type')
 /** Stands for `$type` where an oddity's column is counted. */
 const noColumn = 0xffff
+
+function isText(expected: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
+  if (length !== expected.length) return false
+  for (let i = length - 1; i >= 0; i--) if (expected[i] !== bytes[start + i]) return false
+  return true
+}
 
 /** Hands an answer with a row to the sink. */
 function emit(table: Table, entry: Entry, answer: Uint8Array, sink: ProjectionSink): void {
