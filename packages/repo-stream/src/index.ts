@@ -8,6 +8,7 @@ export { defaultLimits, type Limits } from './limits.ts'
 export { loadCar } from './load-car.ts'
 export { type PublicKey, parsePublicKey } from './public-key.ts'
 export { removeStaleSpills, spillPath } from './spill-dir.ts'
+export { microsFromTid, tidFromMicros } from './tid.ts'
 export type {
   CarSource,
   Commit,

@@ -4,6 +4,7 @@ import { type BlockStore, failedBlock, rawBlock } from './blocks.ts'
 import { cidText } from './cid.ts'
 import { WalkEntry } from './entry.ts'
 import { RepoStreamError, type RepoStreamErrorCode } from './errors.ts'
+import { KeyDepths } from './key-depths.ts'
 import { keyHeight } from './key-height.ts'
 import { Keys } from './keys.ts'
 import { type Limits, limitError } from './limits.ts'
@@ -36,8 +37,7 @@ export class Walk {
   /** Height of the root's keys. Below an entry-less root it is unknown (-1) until the first key. */
   #rootHeight = -1
   #collection = ''
-  /** The heights that the keys since the last check must have. */
-  readonly #heights: number[] = []
+  readonly #depths = new KeyDepths()
 
   constructor(blocks: BlockStore, root: DigestAt, options: WalkOptions) {
     this.#blocks = blocks
@@ -52,9 +52,8 @@ export class Walk {
 
   /** Adds entries to `out` until it has `max`. */
   fill(out: Entry[], max: number): WalkStatus {
-    const first = out.length
     const status = this.#fill(out, max)
-    this.#checkHeights(out, first)
+    this.#depths.finish()
     return status
   }
 
@@ -78,7 +77,7 @@ export class Walk {
         return 'missing'
       }
       out.push(this.#entry(frame))
-      this.#heights.push(this.#rootHeight - frames.length + 1)
+      this.#depths.expect(this.#keys.bytes, this.#keys.from, this.#keys.to, this.#rootHeight - frames.length + 1)
       this.#keys.accept()
       frame.advance(this.#keys)
       if (frame.tree >= 0) this.#descend(frame.slab, frame.tree)
@@ -165,17 +164,5 @@ export class Walk {
       }
     }
     return new WalkEntry({ ...place, data: slab.bytes, dataFrom: from, dataTo: to, error: undefined })
-  }
-
-  #checkHeights(out: readonly Entry[], first: number): void {
-    const heights = this.#heights
-    for (let i = 0; i < heights.length; i++) {
-      const key = out[first + i]?.key ?? ''
-      if (keyHeight(key) === heights[i]) continue
-      throw new RepoStreamError('KeyDepthInvalid', 'a key stands at another depth than its hash demands', {
-        details: { key, height: keyHeight(key), depth: heights[i] },
-      })
-    }
-    heights.length = 0
   }
 }
