@@ -45,7 +45,12 @@ export async function startServer(home: string, launcher: Launcher, log: Databas
   const startedAt = Date.now()
   const adopted = await adopt(data, config)
   const server = adopted ?? { pid: await launch(home, launcher, config), data, config }
-  await makeRole(server)
+  try {
+    await makeRole(server)
+  } catch (error) {
+    if (adopted === undefined) await stopServer(server)
+    throw error
+  }
   const ms = Date.now() - startedAt
   log.info(
     { pid: server.pid, port: config.port, ms },
