@@ -62,7 +62,7 @@ test('a server that is killed is started again under the same URL, with what was
   const killed = database.pid()
   process.kill(killed, 'SIGKILL')
   expect(await askUntilAnswered(database.url, `select n from committed`)).toEqual([{ n: 1 }])
-  expect(database.pid()).not.toBe(killed)
+  await expect.poll(() => database.pid()).not.toBe(killed)
   await ask(database.url, `drop table committed`)
   await database.stop()
 })
