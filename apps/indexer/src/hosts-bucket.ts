@@ -40,7 +40,11 @@ export class Bucket {
   private slowIntervalMs = 0
   /** 1, or less after an unforeseen 429. */
   private scale = 1
-  private scaledAtMs = Number.NEGATIVE_INFINITY
+  private scaledAtMs = 0
+  /** When the first request was sent that the present limit answered. */
+  private limitFromMs = Number.NEGATIVE_INFINITY
+  /** The end of the last pause after a 429. */
+  private pausedUntilMs = Number.NEGATIVE_INFINITY
   private readonly sendTimes = new Float64Array(rememberedSends)
   private sent = 0
 
@@ -75,22 +79,31 @@ export class Bucket {
 
   /** What an answer said to a request of `requestedAtMs`. */
   learn(said: RateLimit, requestedAtMs: number, nowMs: number): void {
-    if (said.limit !== undefined) this.learnLimit(said.limit, said, nowMs)
+    if (requestedAtMs < this.limitFromMs) return // older than the last change of the limit
+    const uncounted = this.sentAfter(requestedAtMs)
+    if (said.limit !== undefined)
+      this.learnLimit(said.limit, said, { requestedAtMs, uncounted: uncounted ?? rememberedSends, nowMs })
     if (said.remaining === undefined) return
     this.remaining = said.remaining
-    const uncounted = this.sentAfter(requestedAtMs)
     // A reset of 0 belongs to a window that is over.
     if (!said.resetMs || uncounted === undefined) return
     this.spread(said.remaining - uncounted, said.resetMs, nowMs)
   }
 
-  /** A 429. One that answers a request sent before the last one was heeded says nothing new about the rate. */
+  /**
+   * A 429: a pause, and a lower rate if the host states no limit or says it again in the window after the pause. One that
+   * answers a request sent before the last pause ended is no news.
+   */
   refuse(said: RateLimit, requestedAtMs: number, nowMs: number): void {
     const waitMs = said.retryAfterMs ?? said.resetMs ?? this.limits.limitedMs
     this.notBeforeMs = Math.max(this.notBeforeMs, nowMs + waitMs + this.limits.resetMarginMs)
-    if (requestedAtMs < this.scaledAtMs) return
-    this.scale = Math.max(this.currentScale(nowMs) * 0.7, 0.01)
-    this.scaledAtMs = this.notBeforeMs
+    if (requestedAtMs < this.pausedUntilMs) return
+    const again = requestedAtMs < this.pausedUntilMs + this.windowMs
+    if (again || this.limit === undefined) {
+      this.scale = Math.max(this.currentScale(nowMs) * 0.7, 0.01)
+      this.scaledAtMs = this.notBeforeMs
+    }
+    this.pausedUntilMs = this.notBeforeMs
   }
 
   /** What was known before a restart. */
@@ -99,17 +112,30 @@ export class Bucket {
     this.setPace(limit, windowMs)
   }
 
-  private learnLimit(limit: number, said: RateLimit, nowMs: number): void {
+  private learnLimit(
+    limit: number,
+    said: RateLimit,
+    { requestedAtMs, uncounted, nowMs }: { requestedAtMs: number; uncounted: number; nowMs: number },
+  ): void {
     const first = this.limit === undefined
     // Without a policy the longest reset that was seen is the best guess of the window.
     const windowMs = said.windowMs ?? Math.max(first ? 0 : this.windowMs, said.resetMs ?? 0)
     if (limit === this.limit && windowMs === this.windowMs) return
     this.limit = limit
+    this.limitFromMs = requestedAtMs
     if (windowMs <= 0) return
+    const intervalBefore = this.intervalMs
     this.setPace(limit, windowMs)
-    // What was sent before the limit was known is charged at the new pace; a later change starts from now.
-    const firstSentMs = this.sent <= rememberedSends ? (this.sendTimes[0] ?? nowMs) : nowMs
-    this.dueMs = first ? firstSentMs + this.sent * this.intervalMs : Math.min(this.dueMs, nowMs + this.intervalMs)
+    if (first) {
+      // All that was sent counts at the new pace.
+      const firstSentMs = this.sent <= rememberedSends ? (this.sendTimes[0] ?? nowMs) : nowMs
+      this.dueMs = firstSentMs + this.sent * this.intervalMs
+    } else if (this.intervalMs > intervalBefore) {
+      // What was sent since the host lowered its limit was paid for at the old price.
+      this.dueMs += uncounted * (this.intervalMs - intervalBefore)
+    } else {
+      this.dueMs = Math.min(this.dueMs, nowMs + this.intervalMs)
+    }
   }
 
   private setPace(requests: number, windowMs: number): void {
@@ -131,7 +157,7 @@ export class Bucket {
     this.slowUntilMs = 0
     if (usable < 1) {
       this.notBeforeMs = Math.max(this.notBeforeMs, nowMs + resetMs + this.limits.resetMarginMs)
-    } else if (resetMs > usable * this.intervalMs * 1.02) {
+    } else if (resetMs > usable * this.intervalMs) {
       this.slowUntilMs = nowMs + resetMs
       this.slowIntervalMs = resetMs / usable
     }

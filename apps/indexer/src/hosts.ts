@@ -1,7 +1,7 @@
 // Decides which host is asked next, so that every host is as busy as it allows and none keeps the others waiting.
 // In: hosts with work, what answers say, outcomes, a clock. Out: the host whose turn it is, or how long to wait. Pure: no
-// timers, no I/O, and its memory is that of the hosts, however many repos wait. The surprise is the order: a host with
-// nothing in flight comes first; among the others the one with the most work per allowed request, for it ends last.
+// timers, no I/O, and its memory is that of the hosts, however many repos wait. The surprise is the order: half of the slots
+// are shared evenly; the other half goes to the hosts with the most work per allowed request, for they will end last.
 import { Bucket, type PaceLimits } from './hosts-bucket.ts'
 import { Health, type HealthLimits, type HostState } from './hosts-health.ts'
 import { Heap } from './hosts-heap.ts'
@@ -21,8 +21,8 @@ export const defaultHostLimits = {
   recoveryMs: 600_000,
   /** `ratelimit-reset` and `date` have whole seconds. */
   resetMarginMs: 1000,
-  /** 20 requests a second for a host that takes 6 seconds each. */
-  hostConcurrency: 128,
+  /** The pace is what limits a host that is well; this is halved when it is not. 20 a second at 12 seconds each. */
+  hostConcurrency: 256,
   /** Fewer than any limit that makes sense for a window. */
   firstConcurrency: 20,
   /** With one failure in 20, five in a row are met every 3 million requests. */
@@ -39,6 +39,9 @@ export const defaultHostLimits = {
 } satisfies PaceLimits & HealthLimits & Record<string, number>
 
 export type HostLimits = { readonly [name in keyof typeof defaultHostLimits]: number }
+
+/** For networks of our own (`--allow-private-hosts`): a host that states no limit has none. */
+export const unpacedHosts = { defaultRequests: 1e9 } satisfies Partial<HostLimits>
 
 export interface HostsOptions {
   /** Milliseconds; the clock of `ResponseSeen`. */
@@ -92,6 +95,8 @@ interface Host {
   heap: Heap<Host> | undefined
   readyAtMs: number
   remainingMs: number
+  /** It has less than its even share of the slots. */
+  short: boolean
 }
 
 export interface Hosts {
@@ -136,6 +141,7 @@ class Scheduler {
   private readonly later = new Heap<Host>((a, b) => a.readyAtMs < b.readyAtMs)
   private inFlight = 0
   private huge = 0
+  private hostsWithWork = 0
 
   constructor({ now, maxInFlight, hostConcurrency, limits }: HostsOptions) {
     this.now = now
@@ -145,8 +151,10 @@ class Scheduler {
 
   setWork(origin: string, waiting: number | boolean): void {
     const host = this.host(origin)
+    const before = host.waiting
     // "Some" keeps a better estimate if there is one.
-    host.waiting = waiting === true ? Math.max(host.waiting, 1) : Number(waiting)
+    host.waiting = waiting === true ? Math.max(before, 1) : Number(waiting)
+    this.hostsWithWork += Number(host.waiting > 0) - Number(before > 0)
     this.file(host, this.now())
   }
 
@@ -248,6 +256,7 @@ class Scheduler {
     if (host.waiting === 0 || host.inFlight >= host.health.allowed()) return
     host.readyAtMs = Math.max(host.repo.readyAt(nowMs), host.health.coolUntilMs)
     host.remainingMs = (host.waiting * 1000) / host.repo.requestsPerSecond(nowMs)
+    host.short = host.inFlight < Math.max(1, this.maxInFlight / 2 / this.hostsWithWork)
     host.heap = host.readyAtMs <= nowMs ? this.ready : this.later
     host.heap.add(host)
   }
@@ -269,6 +278,7 @@ class Scheduler {
       heap: undefined,
       readyAtMs: 0,
       remainingMs: 0,
+      short: true,
     }
     this.hosts.set(origin, host)
     return host
@@ -286,7 +296,7 @@ class Scheduler {
 }
 
 function comesFirst(a: Host, b: Host): boolean {
-  const aStarved = a.inFlight === 0
-  if (aStarved !== (b.inFlight === 0)) return aStarved
-  return aStarved ? a.readyAtMs < b.readyAtMs : a.remainingMs > b.remainingMs
+  if (a.short !== b.short) return a.short
+  if (!a.short) return a.remainingMs > b.remainingMs
+  return a.inFlight === b.inFlight ? a.readyAtMs < b.readyAtMs : a.inFlight < b.inFlight
 }
