@@ -11,11 +11,11 @@ export interface RepoContext {
   readonly request: DemoRequest
   readonly account: DemoAccount
   readonly signingKey: SigningKey
-  /** An account on the same host that serves a repo. */
+  /** Another account that has a repo. */
   readonly neighbour: DemoAccount
   readonly pdsUrl: string
   records(): Iterable<{ key: string; value: unknown }>
-  /** What the host would answer for an account. */
+  /** What its host would answer for an account. */
   answer(did: string): Promise<Reply>
 }
 
@@ -79,11 +79,11 @@ const repoFaults = {
   },
   /** A repo, and after it blocks that nothing refers to, without end. */
   endless: async (context: RepoContext) => plain(carReply(endless(await carOf(context)))),
-  /** 256 MiB of zeros in 256 KiB. */
-  'gzip bomb': () => ({
+  /** A repo, and after it 256 MiB of its last block again, all in about a MiB. */
+  'gzip bomb': async (context: RepoContext) => ({
     status: 200,
     headers: { 'content-type': 'application/vnd.ipld.car', 'content-encoding': 'gzip' },
-    body: gzipOfZeros(),
+    body: bomb(await carOf(context)),
   }),
   'wrong encoding': async (context: RepoContext) => {
     const reply = carReply(await carOf(context))
@@ -193,14 +193,19 @@ async function forever(signal: AbortSignal): Promise<void> {
 
 function* endless(car: Uint8Array): Generator<Uint8Array> {
   yield car
-  const ends = sectionEnds(car)
-  const block = car.subarray(ends.at(-2), ends.at(-1))
-  const many = Buffer.concat(Array.from({ length: Math.ceil(65_536 / block.length) }, () => block))
+  const many = lastBlockRepeated(car, 64 * 1024)
   for (;;) yield many
 }
 
-/** gzip members follow one another: one of 4 MiB, 64 times. */
-function* gzipOfZeros(): Generator<Uint8Array> {
-  const member = gzipSync(new Uint8Array(4 * 1024 * 1024))
+/** gzip members may follow one another: the repo, then 64 times the same 4 MiB. */
+function* bomb(car: Uint8Array): Generator<Uint8Array> {
+  yield gzipSync(car)
+  const member = gzipSync(lastBlockRepeated(car, 4 * 1024 * 1024))
   for (let count = 0; count < 64; count++) yield member
+}
+
+function lastBlockRepeated(car: Uint8Array, bytes: number): Uint8Array {
+  const ends = sectionEnds(car)
+  const block = car.subarray(ends.at(-2), ends.at(-1))
+  return Buffer.concat(Array.from({ length: Math.ceil(bytes / block.length) }, () => block))
 }

@@ -76,9 +76,12 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
       account,
       pdsUrl: pdsUrls[index] ?? '',
       signingKey: network.signingKey(account),
-      neighbour: accounts.find(({ pds, status }) => pds === account.pds && status === 'active') ?? account,
+      neighbour: accounts.find((other) => other.status === 'active' && other !== account) ?? account,
       records: () => recordsOf(account),
-      answer: async (wanted) => await handler({ ...request, params: new URLSearchParams({ did: wanted }) }),
+      answer: async (wanted) => {
+        const host = handlers.get(findAccount(wanted)?.pds ?? index) ?? handler
+        return await host({ ...request, params: new URLSearchParams({ did: wanted }) })
+      },
     })
   }
 

@@ -1,0 +1,168 @@
+// What whole servers do while a crawl runs: relays that list badly, hosts and directories that die, accounts that move.
+// One crawl each, of some dozen accounts.
+import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { compareWithTruth, crawlFake, readOutcomes } from './crawl-fake.ts'
+import type { ListingFault } from './fake-listings.ts'
+import { type FakeNetwork, startFakeNetwork } from './fakes.ts'
+
+let network: FakeNetwork
+let database: TestDatabase
+
+beforeEach(async () => {
+  network = await startFakeNetwork({
+    seed: 9,
+    accounts: 40,
+    pdsCount: 13,
+    bigRepos: { count: 0, records: 0 },
+    relayPageLimit: 8,
+  })
+  database = await openTestDatabase({ migrated: false })
+})
+
+afterEach(async () => {
+  await network?.close()
+  await database?.close()
+})
+
+const listed = () => network.accounts.filter(({ status, relayKnows }) => status === 'active' || !relayKnows)
+const active = () => network.accounts.filter(({ status }) => status === 'active')
+
+async function expectWholeNetwork(): Promise<void> {
+  const outcomes = await readOutcomes(database)
+  expect([...outcomes.keys()].sort()).toEqual(
+    listed()
+      .map(({ did }) => did)
+      .sort(),
+  )
+  expect(active().filter(({ did }) => outcomes.get(did)?.state !== 'done')).toEqual([])
+  expect(await compareWithTruth(database, network, active())).toEqual([])
+}
+
+const harmless: readonly ListingFault[] = [
+  'empty pages',
+  'malformed rows',
+  'repeated rows',
+  'rate limit',
+  'fails at times',
+]
+
+test.each(harmless)(
+  'a relay with this fault, "%s", is listed to its end, and nobody is missed or doubled',
+  async (fault) => {
+    network.listingFault(fault)
+    expect((await crawlFake(network, database)).exitCode).toBe(0)
+    await expectWholeNetwork()
+  },
+)
+
+test.each(['repeated cursor', 'backward cursor'] as const)(
+  'a relay that goes in circles, "%s", ends the pass, and what it listed is crawled',
+  async (fault) => {
+    network.listingFault(fault)
+    await crawlFake(network, database)
+    const outcomes = await readOutcomes(database)
+    const known = active().filter(({ did }) => outcomes.has(did))
+    expect(known.length).toBeGreaterThanOrEqual(10)
+    expect(known.filter(({ did }) => outcomes.get(did)?.state !== 'done')).toEqual([])
+    expect(network.requests.byMethod.get('relay com.atproto.sync.listRepos')).toBeLessThan(30)
+  },
+)
+
+test.each(['fails', 'html'] as const)(
+  'a relay that never lists, "%s", ends the run with the code for "again later"',
+  async (fault) => {
+    network.listingFault(fault)
+    expect((await crawlFake(network, database)).exitCode).toBe(75)
+  },
+)
+
+test('an unreachable relay ends the run with the code for "again later", and the next run does it all', async () => {
+  await network.servers.get('relay')?.close()
+  expect((await crawlFake(network, database)).exitCode).toBe(75)
+  await network.servers.get('relay')?.reopen()
+  expect((await crawlFake(network, database)).exitCode).toBe(0)
+  await expectWholeNetwork()
+})
+
+test('a host that dies in mid-crawl and comes back is crawled to its end', async () => {
+  onGetRepo(3, async (pds) => {
+    const server = network.servers.get(pds)
+    await server?.close()
+    setTimeout(() => void server?.reopen(), 500)
+  })
+  expect((await crawlFake(network, database, { options: { maxAttempts: 8 } })).exitCode).toBe(0)
+  await expectWholeNetwork()
+})
+
+test('a host that dies for good costs its own repos and no others', async () => {
+  await network.servers.get('pds 2')?.close()
+  expect((await crawlFake(network, database, { options: { maxAttempts: 2 } })).exitCode).toBe(0)
+  const outcomes = await readOutcomes(database)
+  for (const { did, pds, status } of active()) {
+    expect(outcomes.get(did), `${did} on ${pds}, ${status}`).toMatchObject(
+      pds === 2 ? { state: 'failed', code: 'ConnectFailed', records: 0 } : { state: 'done' },
+    )
+  }
+  const done = active().filter(({ pds }) => pds !== 2)
+  expect(await compareWithTruth(database, network, done)).toEqual([])
+})
+
+test('a directory that is down for a while is waited for', async () => {
+  const plc = network.servers.get('plc')
+  await plc?.close()
+  setTimeout(() => void plc?.reopen(), 400)
+  expect((await crawlFake(network, database, { options: { maxAttempts: 8 } })).exitCode).toBe(0)
+  await expectWholeNetwork()
+})
+
+test('a directory that stays down leaves every repo with its code, and the next run resolves them', async () => {
+  const plc = network.servers.get('plc')
+  await plc?.close()
+  await crawlFake(network, database, { options: { maxAttempts: 1 } })
+  const codes = new Set(Array.from((await readOutcomes(database)).values(), ({ code }) => code))
+  expect(codes).toEqual(new Set(['PlcUnavailable']))
+  await plc?.reopen()
+  await database.pool.query(`update repos set retry_at = now()`)
+  await crawlFake(network, database)
+  await expectWholeNetwork()
+})
+
+test('an account that moves while the crawl runs is fetched from its new host', async () => {
+  const moving = active().filter(({ index }) => index > 20)
+  const moves = new Map<string, number>()
+  network.intercept = (request, role) => {
+    // All that are still to be fetched when the first repo is asked for: resolved at their old host, and gone from it.
+    if (moves.size === 0 && role.kind === 'pds' && request.method === 'com.atproto.sync.getRepo') {
+      for (const account of moving) {
+        const target = (account.pds + 1) % network.pdsUrls.length
+        moves.set(account.did, target)
+        network.migrate(account, target)
+      }
+    }
+    return undefined
+  }
+  expect((await crawlFake(network, database)).exitCode).toBe(0)
+  await expectWholeNetwork()
+  const { rows } = await database.pool.query<{ did: string; pds: string }>('select did, pds from accounts')
+  const hosts = new Map(rows.map(({ did, pds }) => [did, pds]))
+  for (const { did } of moving) expect(hosts.get(did)).toBe(network.pdsUrls[moves.get(did) ?? 0])
+})
+
+test('loopback and http are refused unless they are permitted', async () => {
+  const outcome = await crawlFake(network, database, { options: { allowPrivateHosts: false } }).catch(
+    (error: unknown) => error,
+  )
+  expect(outcome).not.toMatchObject({ exitCode: 0 })
+  expect(network.requests.byMethod.size).toBe(0)
+})
+
+/** Does something once, at the `count`-th getRepo that any host gets. */
+function onGetRepo(count: number, act: (pds: string) => Promise<void>): void {
+  let seen = 0
+  network.intercept = async (request, role) => {
+    if (role.kind !== 'pds' || request.method !== 'com.atproto.sync.getRepo') return undefined
+    if (++seen === count) await act(`pds ${role.index}`)
+    return undefined
+  }
+}
