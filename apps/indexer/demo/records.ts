@@ -80,7 +80,7 @@ function onPost(writer: Writer, _ordinal: number, collection: Collection): DemoR
 function onAccount(writer: Writer, _ordinal: number, collection: Collection): DemoRecord | undefined {
   const subject = someone(writer.random, writer.population)
   const taken = `${collection} ${subject?.did}`
-  if (!subject || subject === writer.account || writer.used.has(taken)) return undefined
+  if (!subject || subject.index === writer.account.index || writer.used.has(taken)) return undefined
   writer.used.add(taken)
   const timeMs = someTimeMs(writer)
   return {
