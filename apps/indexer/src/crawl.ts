@@ -1,20 +1,17 @@
 // MANY repos: runs the stages discover, resolve and fetch side by side until nothing is left that could become due.
 // Input: an open database and a configuration; output: rows, and a state for every repo. The surprise: stages share nothing
 // but the database, so any of them can be killed at any point and goes on from what was committed.
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type DiscoverContext, discover, type Source } from './discover.ts'
 import { errorClass } from './errors.ts'
 import { type FetchContext, fetchRepos } from './fetch-repos.ts'
-import { type ResolveContext, resolveBatch } from './resolve-repos.ts'
+import { type ResolveContext, resolveRepos } from './resolve-repos.ts'
 import type { State } from './state.ts'
-
-const idleMs = 500
 
 export interface CrawlContext {
   state: State
   sources: readonly Source[]
   discover: Omit<DiscoverContext, 'signal'>
-  resolve: Omit<ResolveContext, 'signal'>
+  resolve: Omit<ResolveContext, 'signal' | 'moreToCome'>
   fetch: Omit<FetchContext, 'signal' | 'moreToCome'>
   /** Aborting ends the crawl in order: nothing new is begun, what is finished is written, claims are given back. */
   signal: AbortSignal
@@ -31,8 +28,6 @@ export interface CrawlProgress {
 export async function crawl(context: CrawlContext, progress: CrawlProgress): Promise<void> {
   const stop = new AbortController()
   const signal = AbortSignal.any([context.signal, stop.signal])
-  let resolved = false
-
   const listing = (async () => {
     for (const source of context.sources) {
       try {
@@ -46,21 +41,20 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
     progress.discovered = true
   })()
 
-  const resolving = (async () => {
-    for (;;) {
-      const listed = progress.discovered
-      if ((await resolveBatch({ ...context.resolve, signal })) > 0) continue
-      if (listed && !(await context.state.unresolvedLeft())) break
-      await sleep(idleMs, undefined, { signal })
-    }
+  let resolved = false
+  const moreToResolve = async (): Promise<boolean> => {
+    const listed = progress.discovered
+    return !listed || (await context.state.unresolvedLeft())
+  }
+  const resolving = resolveRepos({ ...context.resolve, signal, moreToCome: moreToResolve }).then(() => {
     resolved = true
-  })()
+  })
 
-  const moreToCome = async (): Promise<boolean> => {
+  const moreToFetch = async (): Promise<boolean> => {
     const wasResolved = resolved
     return !wasResolved || (await context.state.fetchesLeft())
   }
-  const fetching = fetchRepos({ ...context.fetch, signal, moreToCome })
+  const fetching = fetchRepos({ ...context.fetch, signal, moreToCome: moreToFetch })
 
   const stages = [listing, resolving, fetching]
   try {

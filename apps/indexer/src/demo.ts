@@ -43,16 +43,15 @@ export async function demo(
     plc: [network.plcUrl],
     allowPrivateHosts: true,
   }
+  await using opened = await connect(runOptions, io.log)
   const { output, exitCode } = await run(runOptions, io)
   if (io.signal.aborted) return { output, exitCode }
-  return { output: `${output}\n${await answerExample(runOptions, io)}`, exitCode }
-}
-
-async function answerExample(options: Options, { log }: RunIo): Promise<string> {
-  await using opened = await connect(options, log)
   const { url, schema } = opened.database
   const answer = await runSql(exampleQuery, { url, schema, timeoutMs: 60_000 })
-  return `${exampleQuery};\n\n${answer}\nAsk more:  ./indexer sql --data-dir ${options.dataDir}\n`
+  return {
+    output: `${output}\n${exampleQuery};\n\n${answer}\nAsk more:  ./indexer sql --data-dir ${dataDir}\n`,
+    exitCode,
+  }
 }
 
 /** The ports of the first demo in this folder are kept: hosts are known by their URL, and a second start goes on with them. */

@@ -52,7 +52,7 @@ export async function startServer(home: string, launcher: Launcher, log: Databas
     throw error
   }
   const ms = Date.now() - startedAt
-  log.info(
+  log.debug(
     { pid: server.pid, port: config.port, ms },
     adopted ? 'embedded database adopted' : 'embedded database started',
   )

@@ -10,6 +10,7 @@ import { lockDirectory } from './embedded-database-lock.ts'
 import { type Server, startServer, stopServer, urlOf } from './embedded-database-server.ts'
 
 export interface DatabaseLog {
+  debug(values: object, message: string): void
   info(values: object, message: string): void
   warn(values: object, message: string): void
 }

@@ -16,7 +16,8 @@ const claimBatch = 64
 const maxUnwritten = 4000
 /** New fetches wait above this share of the memory limit, so that those under way need not go to the disk. */
 const busyShare = 0.75
-const lookForWorkMs = 1000
+/** The database is asked for hosts with work this often, or so rarely that it costs at most a twentieth of the time. */
+const minLookForWorkMs = 200
 
 export interface FetchContext {
   state: State
@@ -54,8 +55,9 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
       signal.throwIfAborted()
       if (failure) throw failure
       if (Date.now() >= lookAtMs) {
+        const startedMs = Date.now()
         await queues.lookForWork()
-        lookAtMs = Date.now() + lookForWorkMs
+        lookAtMs = Date.now() + Math.max(minLookForWorkMs, (Date.now() - startedMs) * 20)
       }
       const full = index.budget.heldBytes > index.budget.limitBytes * busyShare || unwritten.size >= maxUnwritten
       const turn = full ? { waitMs: undefined } : hosts.next()
@@ -71,7 +73,7 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
         continue
       }
       if (inFlight.size + unwritten.size === 0 && queues.isEmpty() && !(await context.moreToCome())) return
-      await wakeup.wait(Math.min(turn.waitMs ?? lookForWorkMs, Math.max(1, lookAtMs - Date.now())), signal)
+      await wakeup.wait(Math.min(turn.waitMs ?? minLookForWorkMs, Math.max(1, lookAtMs - Date.now())), signal)
     }
   } finally {
     await Promise.allSettled(inFlight)
@@ -170,7 +172,7 @@ async function settle(claim: ClaimedRepo, error: unknown, context: FetchContext)
   const kind = errorClass(error)
   if (kind === undefined || kind === 'stop-run' || kind === 'reject-record') throw error
   const { code, message } = error as { code: string; message: string }
-  metrics.failed(code)
+  if (kind !== 'gone') metrics.failed(code)
   const attempts = claim.attempts + 1
   const failure = { claim, code, message }
   if (kind !== 'gone') log.warn({ did: claim.did, host: claim.host, attempts, code, reason: message }, `repo: ${kind}`)

@@ -1,8 +1,7 @@
 // ONE repo, from its host to its rows: fetch -> walk -> project -> write. The file to read first.
 // Input: a claimed repo. Output: its rows, handed to the writer; they are safe when `written` says so. The surprise: a
 // record is projected before anybody knows its key, so a repo whose blocks lie about their collection is walked twice.
-import { join } from 'node:path'
-import { type Commit, type Driver, loadCar, microsFromTid, openDiskStore, verifyCommit } from 'repo-stream'
+import { type Commit, type Driver, loadCar, microsFromTid, openDiskStore, spillPath, verifyCommit } from 'repo-stream'
 import type { Config } from './config.ts'
 import { IndexerError } from './errors.ts'
 import type { MemoryBudget } from './memory-budget.ts'
@@ -88,7 +87,7 @@ async function indexOnce(
 }
 
 function counts(walk: Walk, rows: RepoRows): { rows: number; rejected: number; spilled: boolean } {
-  return { rows: rows.rows, rejected: rows.rejects.length, spilled: walk.spilled }
+  return { rows: rows.rows, rejected: rows.rejected, spilled: walk.spilled }
 }
 
 async function openWalk(claim: ClaimedRepo, projection: Projection, context: IndexContext): Promise<Walk> {
@@ -103,7 +102,7 @@ async function openWalk(claim: ClaimedRepo, projection: Projection, context: Ind
     const { commit, driver } = car
     return { commit, driver, spilled: false, [Symbol.asyncDispose]: () => driver.close() }
   }
-  const store = openDiskStore(join(context.spillDir, `${process.pid}-${claim.id}.sqlite`), {
+  const store = await openDiskStore(spillPath(context.spillDir), {
     cacheBytes: diskCacheBytes,
     maxStoredBytes: context.spillLimitBytes,
   })

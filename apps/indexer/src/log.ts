@@ -6,10 +6,10 @@ import type { ProgressLine } from './progress-line.ts'
 
 export type Log = Logger
 
-export function openLog(options: { json: boolean; level: string; line?: ProgressLine }): Log {
+export function openLog(options: { json: boolean; level: string; line?: ProgressLine | undefined }): Log {
   if (options.json) {
     return pino(
-      { level: options.level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime },
+      { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
       pino.destination({ dest: 2, sync: true }),
     )
   }

@@ -23,7 +23,7 @@ export async function openCrawlDatabase(
   try {
     const ran = await migrate(opened.database)
     if (ran.length > 0) log.debug({ migrations: ran }, 'migrated')
-    await applySchema(opened.database, config)
+    await applySchema(opened.database, { config })
   } catch (error) {
     await opened[Symbol.asyncDispose]()
     throw error

@@ -186,7 +186,8 @@ export function addOptions(command: Command, names: readonly OptionName[]): Comm
   return command
 }
 
-function describeDefault(name: OptionName, value: unknown): string {
+export function describeDefault(name: OptionName, value: unknown): string {
+  if (value === undefined || value === false) return ''
   if (name === 'memory' || name === 'repoMemory' || name === 'spillLimit') return `${Number(value) / MiB}MiB`
   return Array.isArray(value) ? value.join(',') || 'none' : String(value)
 }

@@ -26,7 +26,7 @@ export interface Rates {
 
 /** Rates over the last `windowMs` of the statuses that it has been shown. */
 export function createRateMeter(windowMs = 10_000): (status: Status) => Rates {
-  const seen: { atMs: number; repos: number; rows: number }[] = []
+  const seen = [{ atMs: 0, repos: 0, rows: 0 }]
   return (status) => {
     seen.push({ atMs: status.elapsedMs, repos: status.repos, rows: status.rows })
     while (seen.length > 2 && status.elapsedMs - (seen[1]?.atMs ?? 0) >= windowMs) seen.shift()

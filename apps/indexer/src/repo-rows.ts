@@ -6,19 +6,23 @@ import { RowBuffer } from './copy.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { ProjectionSink } from './project/projection.ts'
 import type { ClaimedRepo } from './state.ts'
-import type { FinishedRepo, Oddity, Reject, RowChunk } from './write.ts'
+import type { FinishedRepo, Oddity, Reject, RepoTotals, RowChunk } from './write.ts'
 
 /** Digests of blocks that claim another collection than their key's; past this many every block is kept raw. */
 const maxLyingBlocks = 100_000
+/** Collections of one repo that are counted by name; a repo can invent a million, and then the rest are one. */
+const maxSkippedCollections = 500
+const otherCollections = '(other)'
 
 export class RepoRows implements ProjectionSink {
-  readonly rejects: Reject[] = []
-  readonly oddities: Oddity[] = []
   /** Records by collection that no table takes. */
   readonly skippedRecords = new Map<string, number>()
   /** Digests (latin1) of the blocks whose projection must wait until the walk knows their collection. */
   readonly lying = new Set<string>()
   rows = 0
+  rejected = 0
+  #rejects: Reject[] = []
+  #oddities: Oddity[] = []
   readonly #claim: ClaimedRepo
   readonly #budget: MemoryBudget
   readonly #buffers = new Map<Table, RowBuffer>()
@@ -52,18 +56,19 @@ export class RepoRows implements ProjectionSink {
   #bufferOf(table: Table): RowBuffer {
     const known = this.#buffers.get(table)
     if (known) return known
-    const buffer = new RowBuffer()
+    const buffer = new RowBuffer(table)
     this.#buffers.set(table, buffer)
     return buffer
   }
 
   oddity(_table: Table, entry: Entry, column: string, code: string, original: Uint8Array): void {
-    this.oddities.push({ collection: entry.collection, rkey: entry.rkey, column, code, original: original.slice() })
+    this.#oddities.push({ collection: entry.collection, rkey: entry.rkey, column, code, original: original.slice() })
     this.#bytes += original.length
   }
 
   reject(entry: Entry, code: string, message: string, bytes: Uint8Array): void {
-    this.rejects.push({
+    this.rejected++
+    this.#rejects.push({
       collection: entry.collection,
       rkey: entry.rkey,
       cid: entry.cid.slice(4),
@@ -75,7 +80,9 @@ export class RepoRows implements ProjectionSink {
   }
 
   skipped(collection: string): void {
-    this.skippedRecords.set(collection, (this.skippedRecords.get(collection) ?? 0) + 1)
+    const known = this.skippedRecords.has(collection) || this.skippedRecords.size < maxSkippedCollections
+    const name = known ? collection : otherCollections
+    this.skippedRecords.set(name, (this.skippedRecords.get(name) ?? 0) + 1)
   }
 
   again(entry: Entry): void {
@@ -95,37 +102,32 @@ export class RepoRows implements ProjectionSink {
     const tables = new Map(
       this.#buffers.entries().map(([table, buffer]) => [table.index, { rows: buffer.rows, bytes: buffer.take() }]),
     )
-    return { ...this.totals(commit), tables, bytes: this.#bytes }
+    return { claim: this.#claim, ...this.totals(commit), tables, rows: this.rows, bytes: this.#bytes }
   }
 
   /** What goes into the repo's state beside its rows. */
-  totals(commit: Commit): Omit<FinishedRepo, 'tables' | 'bytes'> {
-    return {
-      claim: this.#claim,
-      rev: commit.rev,
-      head: commit.cid,
-      rejects: this.rejects,
-      oddities: this.oddities,
-      skipped: this.skippedRecords,
-      rows: this.rows,
-    }
+  totals(commit: Commit): RepoTotals {
+    return { rev: commit.rev, head: commit.cid, skipped: this.skippedRecords, ...this.#takeOdd() }
   }
 
-  /** The rows so far, table by table, which are then no longer held here; rejects and oddities stay. */
+  /** Everything that is held, piece by piece, and then held here no more. */
   *drain(): Generator<RowChunk> {
-    for (const [table, buffer] of this.#buffers) {
-      const { rows, bytes } = buffer
-      if (rows === 0) continue
-      yield { table, rows, bytes: buffer.take() }
-      this.#bytes -= bytes
-    }
+    for (const [table, buffer] of this.#buffers) yield { table: table.index, rows: buffer.rows, bytes: buffer.take() }
     this.#buffers.clear()
+    if (this.#rejects.length + this.#oddities.length > 0) yield this.#takeOdd()
+    this.#bytes = 0
+  }
+
+  #takeOdd(): { rejects: Reject[]; oddities: Oddity[] } {
+    const odd = { rejects: this.#rejects, oddities: this.#oddities }
+    this.#rejects = []
+    this.#oddities = []
+    return odd
   }
 
   /** Forgets the rows that are held: the repo will be walked again. */
   drop(): void {
-    this.#buffers.clear()
-    this.#bytes = 0
+    for (const _ of this.drain());
   }
 
   /** Gives back what `reserve` took. */

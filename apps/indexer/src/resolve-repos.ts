@@ -1,13 +1,19 @@
 // The stage between discover and fetch: finds host, signing key and handle of every repo that has no host yet.
 // Input: rows of `repos` without a host; output: the same rows with one, or with the reason why not, saved in batches.
+// A slow directory or did:web host holds one place, never a batch.
 import { errorClass } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Resolver } from './resolve.ts'
 import { type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { State } from './state.ts'
 import type { Resolved, Unresolved, UnresolvedOutcome } from './state-resolution.ts'
+import { Wakeup } from './wakeup.ts'
 
+/** DIDs taken from the database at once, and answers after which they are saved. */
 const batchSize = 500
+/** Answers wait at most this long to be saved: the first repos of a run should not wait for a full batch. */
+const saveAfterMs = 200
+const lookAgainMs = 500
 
 export interface ResolveContext {
   state: State
@@ -18,61 +24,98 @@ export interface ResolveContext {
   concurrency: number
   signal: AbortSignal
   onError: (error: unknown) => void
+  /** False once no repo can come to need a host: then the stage ends. */
+  moreToCome: () => Promise<boolean>
 }
 
-/** Resolves one batch; how many repos it took up, 0 when none is due. */
-export async function resolveBatch(context: ResolveContext): Promise<number> {
-  const { state, resolver, signal } = context
-  const batch = await state.takeUnresolved(batchSize)
-  const resolved: Resolved[] = []
-  const unresolved: UnresolvedOutcome[] = []
-  await forEachConcurrently(batch, context.concurrency, async (repo) => {
-    if (signal.aborted) return
-    try {
-      const { host, signingKey, handle } = await resolver.resolve(repo.did, { signal })
-      resolved.push({ id: repo.id, origin: host, signingKey, handle })
-    } catch (error) {
-      if (signal.aborted) return
-      unresolved.push(judge(repo, error, context))
+export async function resolveRepos(context: ResolveContext): Promise<void> {
+  const { state, signal, concurrency } = context
+  const bell = new Wakeup()
+  const asking = new Set<Promise<void>>()
+  const answers = new Answers(state)
+  let queue: Unresolved[] = []
+  let failure: unknown
+  try {
+    for (;;) {
+      signal.throwIfAborted()
+      if (failure) throw failure
+      if (queue.length === 0) queue = (await state.takeUnresolved(batchSize)).reverse()
+      while (asking.size < concurrency && queue.length > 0) {
+        const repo = queue.pop()
+        if (!repo) break
+        const asked = ask(repo, answers, context)
+          .catch((error: unknown) => {
+            failure ??= error
+          })
+          .finally(() => {
+            asking.delete(asked)
+            bell.wake()
+          })
+        asking.add(asked)
+      }
+      if (answers.areDue || (asking.size === 0 && answers.size > 0)) await answers.save()
+      else if (asking.size > 0) await bell.wait(saveAfterMs, signal)
+      else if (await context.moreToCome()) await bell.wait(lookAgainMs, signal)
+      else return
     }
-  })
-  if (resolved.length > 0) await state.saveResolved(resolved)
-  if (unresolved.length > 0) await state.saveUnresolved(unresolved)
-  signal.throwIfAborted()
-  return batch.length
+  } finally {
+    await Promise.allSettled(asking)
+    await answers.save()
+  }
 }
 
-function judge(
-  repo: UnresolvedRepo,
-  error: unknown,
-  context: ResolveContext,
-): Parameters<State['saveUnresolved']>[0][number] {
+async function ask(repo: Unresolved, answers: Answers, context: ResolveContext): Promise<void> {
+  const { resolver, signal } = context
+  try {
+    const { host, signingKey, handle } = await resolver.resolve(repo.did, { signal })
+    answers.resolved.push({ id: repo.id, origin: host, signingKey, handle })
+  } catch (error) {
+    if (!signal.aborted) answers.unresolved.push(judge(repo, error, context))
+  }
+}
+
+function judge(repo: Unresolved, error: unknown, context: ResolveContext): UnresolvedOutcome {
   const found = errorClass(error)
   if (found === undefined || found === 'stop-run' || found === 'reject-record') throw error
   context.onError(error)
   const { code, message } = error as { code: string; message: string }
   const attempts = repo.attempts + 1
-  const last = found === 'retry' && attempts >= context.retry.maxAttempts
+  const again = found === 'retry' && attempts < context.retry.maxAttempts
   context.log.debug({ did: repo.did, code, attempts }, 'resolving failed')
   return {
     id: repo.id,
     code,
     message,
-    class: last ? 'fail-repo' : found,
-    retryAt: found === 'retry' && !last ? retryAt(attempts, context.retry, error) : undefined,
+    class: found === 'retry' && !again ? 'fail-repo' : found,
+    retryAt: again ? retryAt(attempts, context.retry, error) : undefined,
   }
 }
 
-/** Runs `work` on every item, `limit` at a time; the first error ends it. */
-export async function forEachConcurrently<T>(
-  items: readonly T[],
-  limit: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  const queue = items.values()
-  await Promise.all(
-    Array.from({ length: Math.min(limit, items.length) }, async () => {
-      for (const item of queue) await work(item)
-    }),
-  )
+/** What is known and not saved yet. */
+class Answers {
+  resolved: Resolved[] = []
+  unresolved: UnresolvedOutcome[] = []
+  readonly #state: State
+  #savedAtMs = Date.now()
+
+  constructor(state: State) {
+    this.#state = state
+  }
+
+  get size(): number {
+    return this.resolved.length + this.unresolved.length
+  }
+
+  get areDue(): boolean {
+    return this.size >= batchSize || (this.size > 0 && Date.now() - this.#savedAtMs >= saveAfterMs)
+  }
+
+  async save(): Promise<void> {
+    const { resolved, unresolved } = this
+    this.resolved = []
+    this.unresolved = []
+    this.#savedAtMs = Date.now()
+    if (resolved.length > 0) await this.#state.saveResolved(resolved)
+    if (unresolved.length > 0) await this.#state.saveUnresolved(unresolved)
+  }
 }

@@ -1,14 +1,14 @@
 // The verb `run`: opens everything that a crawl needs, in order, crawls, and closes it in the reverse order.
 // Input: options; output: the summary of what the database holds now and the exit code.
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { removeStaleStores } from 'repo-stream'
+import { removeStaleSpills } from 'repo-stream'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import { relaySource } from './discover.ts'
 import { fetchRepo } from './fetch.ts'
-import { createHosts } from './hosts.ts'
+import { createHosts, unpacedHosts } from './hosts.ts'
 import { type Http, openHttp } from './http.ts'
+import type { HttpLimits } from './http-limits.ts'
 import type { Log } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { openCrawlDatabase } from './open-database.ts'
@@ -32,6 +32,8 @@ export interface RunIo {
   line: ProgressLine | undefined
   /** Aborting ends the run in order: what is finished is written, claims are given back. */
   signal: AbortSignal
+  /** Other than the defaults; tests do not wait half a minute. */
+  httpLimits?: Partial<HttpLimits>
 }
 
 export interface RunOutcome {
@@ -44,13 +46,13 @@ export interface RunOutcome {
 export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
   const config = await loadConfig({ path: options.config, collections: options.collections })
   const spillDir = options.spillDir ?? join(options.dataDir, 'spill')
-  await mkdir(spillDir, { recursive: true })
-  await removeStaleStores(spillDir)
+  await removeStaleSpills(spillDir)
   await using opened = await openCrawlDatabase(options, { config, log: io.log })
   const { database } = opened
-  await using http = openHttp({ version, contact: options.contact, allowPrivateHosts: options.allowPrivateHosts })
+  const { contact, allowPrivateHosts } = options
+  await using http = openHttp({ version, contact, allowPrivateHosts, limits: io.httpLimits ?? {} })
   const state = await openState(database, { log: io.log })
-  const writer = openWriter({ database, config, writer: state.process })
+  const writer = openWriter({ database, config, process: () => state.process })
   const parts = {
     config,
     spillDir,
@@ -95,6 +97,7 @@ function assemble(options: Options, parts: Parts, { log, signal }: RunIo): Crawl
     now: Date.now,
     maxInFlight: options.concurrency,
     hostConcurrency: options.hostConcurrency,
+    limits: options.allowPrivateHosts ? unpacedHosts : undefined,
   })
   const resolver = createResolver({ http, plcUrls: options.plc })
   const fetchContext = { http, signal, onResponse: hosts.seen }

@@ -1,0 +1,64 @@
+// The pages that repeat what the code says: each block between `<!-- name -->` and `<!-- /name -->` must be what the code
+// gives. `DOCS=write npx vitest run apps/indexer/src/docs.test.ts` writes them.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { describeDefault, optionTable } from './options.ts'
+import { repoStates, repoTransitions } from './repo-states.ts'
+
+const root = join(import.meta.dirname, '../../..')
+
+const blocks = [
+  { page: 'ARCHITECTURE.md', name: 'states', text: stateTable() },
+  { page: 'OPERATIONS.md', name: 'options', text: optionList() },
+  { page: 'OPERATIONS.md', name: 'codes', text: codeList() },
+]
+
+test.each(blocks)('the block $name of $page says what the code says', ({ page, name, text }) => {
+  const path = join(root, page)
+  const before = readFileSync(path, 'utf8')
+  const pattern = new RegExp(`<!-- ${name} -->\n[\\s\\S]*?<!-- /${name} -->`)
+  expect(before, 'the block stands in the page').toMatch(pattern)
+  const after = before.replace(pattern, () => `<!-- ${name} -->\n${text}<!-- /${name} -->`)
+  if (process.env.DOCS === 'write') writeFileSync(path, after)
+  else expect(before).toBe(after)
+})
+
+test('every test file that ARCHITECTURE.md names is there', () => {
+  const named = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8').matchAll(
+    /`((?:apps|packages|testing)\/[\w./-]+\.test\.ts)`/g,
+  )
+  const missing = [...new Set([...named].map(([, path]) => path ?? ''))].filter((path) => !existsSync(join(root, path)))
+  expect(missing).toEqual([])
+})
+
+function stateTable(): string {
+  const events = Object.keys(repoTransitions.waiting) as (keyof typeof repoTransitions.waiting)[]
+  const row = (cells: string[]): string => `| ${cells.join(' | ')} |\n`
+  return [
+    row(['event', ...repoStates]),
+    row(['---', ...repoStates.map(() => '---')]),
+    ...events.map((event) => row([event, ...repoStates.map((state) => repoTransitions[state][event] ?? '·')])),
+  ].join('')
+}
+
+function optionList(): string {
+  const lines = Object.entries(optionTable).map(([name, option]) => {
+    const value = 'env' in option ? describeDefault(name as keyof typeof optionTable, option.default) : ''
+    return `| \`${option.flags}\` | ${'env' in option ? `\`${option.env}\`` : ''} | ${value} | ${option.help} |\n`
+  })
+  return ['| flag | variable | default | what it is |\n', '| --- | --- | --- | --- |\n', ...lines].join('')
+}
+
+/** The doc comment above each code of errors.ts is its manual. */
+function codeList(): string {
+  const source = readFileSync(join(import.meta.dirname, 'errors.ts'), 'utf8')
+  const table = source.slice(source.indexOf('export const errorCodes'), source.indexOf('} as const'))
+  const codes = [...table.matchAll(/\/\*\* ([\s\S]*?) \*\/\s+(\w+): '([\w-]+)'/g)]
+  return [
+    '| code | class | what it means, what to do |\n| --- | --- | --- |\n',
+    ...codes.map(
+      ([, comment, code, kind]) => `| \`${code}\` | ${kind} | ${comment?.replace(/\s*\n\s*\*\s*/g, ' ')} |\n`,
+    ),
+  ].join('')
+}
