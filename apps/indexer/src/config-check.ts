@@ -40,7 +40,7 @@ export function asName<Name extends string>(value: unknown, path: string, names:
 export function asIdentifier(value: unknown, path: string, reserved: ReadonlySet<string>): string {
   const name = asString(value, path)
   if (!identifier.test(name)) {
-    refuse(path, `'${name}' must start with a letter and have at most 40 of a-z, 0-9 and _${suggestSnake(name)}`)
+    refuse(path, `'${name}' must start with a letter and have at most 50 of a-z, 0-9 and _${suggestSnake(name)}`)
   }
   if (reserved.has(name)) refuse(path, `'${name}' is taken; choose another name`)
   return name
@@ -66,9 +66,9 @@ export function memberPath(path: string, key: string): string {
   return /^[A-Za-z_$][\w$]*$/.test(key) ? (path === '' ? key : `${path}.${key}`) : `${path}['${key}']`
 }
 
-const identifier = /^[a-z][a-z0-9_]{0,39}$/
+const identifier = /^[a-z][a-z0-9_]{0,49}$/
 
 function suggestSnake(name: string): string {
-  const snake = snakeCase(name).slice(0, 40)
+  const snake = snakeCase(name).slice(0, 50)
   return identifier.test(snake) ? `; '${snake}' would do` : ''
 }

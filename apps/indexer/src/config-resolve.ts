@@ -132,7 +132,7 @@ class TableNames {
 }
 
 function lastParts(collection: string, count: number): string {
-  return snakeCase(collection.split('.').slice(-count).join('_')).slice(0, 40)
+  return snakeCase(collection.split('.').slice(-count).join('_')).slice(0, 50)
 }
 
 /** FNV-1a over the JSON of plain data, in 31 bits: it is stored as int4. */

@@ -12,8 +12,8 @@ export interface PathKey {
   /** Where the offset of this key's value goes, or -1 when only something inside it is wanted. */
   readonly slot: number
   readonly inside: PathNode | undefined
-  /** The first slot below this key: told when the value is no map, so that the mistake is noted once. */
-  readonly firstSlotInside: number
+  /** All slots below this key: told when the value is no map. */
+  readonly slotsInside: readonly number[]
 }
 
 export interface CompiledPaths {
@@ -59,14 +59,16 @@ function freeze(draft: Draft): PathNode {
     bytes: new TextEncoder().encode(key),
     slot: child.slot,
     inside: child.children.size > 0 ? freeze(child) : undefined,
-    firstSlotInside: firstSlot(child),
+    slotsInside: slotsBelow(child),
   }))
   return { keys: keys.sort((a, b) => a.length - b.length) }
 }
 
-function firstSlot(draft: Draft): number {
-  for (const child of draft.children.values()) return child.slot >= 0 ? child.slot : firstSlot(child)
-  return -1
+function slotsBelow(draft: Draft): number[] {
+  return [...draft.children.values()].flatMap((child) => [
+    ...(child.slot >= 0 ? [child.slot] : []),
+    ...slotsBelow(child),
+  ])
 }
 
 function mostCopies(draft: Draft): number {

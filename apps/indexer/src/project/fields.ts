@@ -95,7 +95,7 @@ export class FieldWriter extends Output {
     if (reader.argument > maxBytes || this.length - value > maxBytes) {
       return maxBytes < projectionLimits.maxTextBytes ? 'TextTooLongForIndex' : 'TextTooLong'
     }
-    if (this.flaws !== 0) this.#repair = repairOf(this.flaws)
+    if (this.flaws !== 0) this.#repair ??= repairOf(this.flaws)
     return undefined
   }
 
@@ -106,7 +106,7 @@ export class FieldWriter extends Output {
     const outcome = writeDatetime(reader.bytes, start, reader.position, this.bytes, this.length)
     if (outcome === datetimeOutcome.malformed) return 'DatetimeMalformed'
     if (outcome === datetimeOutcome.outOfRange) return 'DatetimeOutOfRange'
-    if (outcome === datetimeOutcome.rounded) this.#repair = 'DatetimeTooFine'
+    if (outcome === datetimeOutcome.rounded) this.#repair ??= 'DatetimeTooFine'
     this.length += 8
     return undefined
   }
@@ -167,7 +167,7 @@ export class FieldWriter extends Output {
     this.flaws = 0
     writeJson(reader, this, 0)
     if (this.length - before > projectionLimits.maxJsonBytes) return 'JsonTooLong'
-    if (this.flaws !== 0) this.#repair = repairOf(this.flaws)
+    if (this.flaws !== 0) this.#repair ??= repairOf(this.flaws)
     return undefined
   }
 

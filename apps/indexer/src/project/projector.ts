@@ -93,7 +93,7 @@ export class Projector {
     } else {
       reader.position = at
       reader.skip(depth)
-      if (reader.bytes[at] !== cborNull) this.#slots[key.firstSlotInside] = -1 - at
+      if (reader.bytes[at] !== cborNull) for (const slot of key.slotsInside) this.#slots[slot] = -1 - at
     }
   }
 
@@ -107,7 +107,7 @@ export class Projector {
       let at = absent
       for (let j = 0; j < candidates.length && at < 0; j++) {
         const place = slots[candidates[j] ?? 0] ?? absent
-        if (place !== absent && reader.bytes[place] !== cborNull) at = place
+        if (place >= 0 ? reader.bytes[place] !== cborNull : at === absent) at = place
       }
       if (at >= 0) {
         writer.writeColumn(reader, column, i, at)
