@@ -17,6 +17,8 @@ export interface BlockStore {
   readonly from: number
   readonly to: number
   readonly state: number
+  /** Does what `find` gives stay where it is? If not, it is good until the next call of any function here. */
+  readonly isStable: boolean
   /** Looks for the block whose digest stands at `at` of `view`. */
   find(view: DataView, at: number): boolean
   /** Keeps a block: its digest stands at `digestAt` of `source`, its bytes are `source[from, to)`. False: no memory left. */

@@ -2,6 +2,7 @@
 // It holds no digests: whoever uses it compares all 32 bytes where the block lies, and goes on probing when they differ.
 import { randomBytes } from 'node:crypto'
 import { digestBytes } from './cid.ts'
+import { freeNow } from './slab.ts'
 
 /** Two words a slot: the hash, and the address plus one; zero is an empty slot. */
 const slotBytes = 8
@@ -58,6 +59,7 @@ export class DigestIndex {
     }
     this.slots = slots
     this.shift = shift
+    freeNow(old)
   }
 }
 

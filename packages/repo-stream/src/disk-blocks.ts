@@ -6,14 +6,15 @@ import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
 import { rowBytes, type SqliteStore } from './disk-store.ts'
 import { RepoStreamError } from './errors.ts'
 import type { Ledger } from './ledger.ts'
-import { noSlab, type Slab, slabOver } from './slab.ts'
+import { freeNow, noSlab, type Slab, slabOver } from './slab.ts'
 
-/** An address counts grains of 8 bytes, 1024 to a row: 32 bits reach 32 GiB. A section starts on a grain. */
+/** An address counts grains of 8 bytes, 8192 to a row: 32 bits reach 32 GiB. A section starts on a grain. */
 const grainBytes = 8
-const rowGrains = 1024
+const rowGrains = 8192
 const maxRow = 2 ** 32 / rowGrains - 1
 
 export class DiskBlocks implements BlockStore {
+  readonly isStable = false
   readonly #store: SqliteStore
   readonly #ledger: Ledger
   readonly #index = new DigestIndex()
@@ -136,9 +137,10 @@ export class DiskBlocks implements BlockStore {
     this.#cache.set(id, slab)
     this.#cachedBytes += slab.bytes.length
     for (const [oldest, { bytes }] of this.#cache) {
-      if (this.#cachedBytes <= this.#cacheBytes) return
+      if (this.#cachedBytes <= this.#cacheBytes || oldest === id) return
       this.#cache.delete(oldest)
       this.#cachedBytes -= bytes.length
+      freeNow(bytes)
     }
   }
 }

@@ -1,4 +1,4 @@
-// The temporary file of a spilled walk: an SQLite table of numbered rows, 8 KiB each but for large blocks. One owner, no
+// The temporary file of a spilled walk: an SQLite table of numbered rows, 64 KiB each but for large blocks. One owner, no
 // journal: nobody reads it after us. The file is unlinked once it is open, so that even a kill leaves nothing behind.
 import { existsSync, rmSync } from 'node:fs'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
@@ -8,9 +8,10 @@ import type { DiskStore, DiskStoreOptions } from './types.ts'
 const defaultCacheBytes = 8 * 1024 * 1024
 const defaultMaxStoredBytes = 16 * 1024 ** 3
 
-/** A page holds one row: 8192 less the page's and the cell's headers, rounded down to the grain of addresses. */
-export const rowBytes = 8144
-const pageBytes = 8192
+/** SQLite's greatest page. A call costs some 5 us whatever the size: 64 KiB come at 2.2 GB/s, 8 KiB at 0.9, 4 KiB at 0.4. */
+const pageBytes = 65536
+/** A page holds one row: less the page's and the cell's headers, rounded down to the grain of addresses. */
+export const rowBytes = pageBytes - 56
 
 /** SQLite's result codes. The lower byte is the primary one. */
 const sqliteFull = 13
@@ -31,7 +32,7 @@ export async function openDiskStore(path: string, options: DiskStoreOptions = {}
         pragma journal_mode = off;
         pragma synchronous = off;
         pragma locking_mode = exclusive;
-        pragma cache_size = -256;
+        pragma cache_size = 10;
         begin;
         create table blocks (id integer primary key, bytes blob not null);
       `)

@@ -1,19 +1,25 @@
 // Checks that keys stand at the depth that their hashes demand, four keys at a time, without a string or a view for a key.
 // A mismatch surfaces when the lanes are full or at `finish`, so entries may be given out only after it.
 import { RepoStreamError } from './errors.ts'
+import type { Keys } from './keys.ts'
+import type { NodeFrame } from './node-frame.ts'
 import { zeroPairs } from './sha256.ts'
 import { createLanes, type Lanes, lanes, maxLaneBytes } from './sha256-lanes.ts'
 
+/** One for all walks: a walk uses it between two turns of the event loop only. */
 let shared: Lanes | undefined | 'unknown' = 'unknown'
+
+interface Expected {
+  key: Buffer
+  from: number
+  to: number
+  height: number
+  node: NodeFrame | undefined
+}
 
 export class KeyDepths {
   readonly #lanes: Lanes | undefined
-  readonly #heights = new Uint8Array(lanes)
-  readonly #keys: { bytes: Buffer; from: number; to: number }[] = Array.from({ length: lanes }, () => ({
-    bytes: noKey,
-    from: 0,
-    to: 0,
-  }))
+  readonly #expected: readonly Expected[] = Array.from({ length: lanes }, nothingExpected)
   #used = 0
 
   constructor() {
@@ -21,51 +27,47 @@ export class KeyDepths {
     this.#lanes = shared
   }
 
-  /** The key `bytes[from, to)`, which stays as it is until `finish`, must have this height. */
-  expect(bytes: Buffer, from: number, to: number, height: number): void {
-    const slot = this.#keys[this.#used]
-    if (this.#lanes === undefined || to - from > maxLaneBytes || slot === undefined) {
-      const actual = zeroPairs(bytes.subarray(from, to))
-      if (actual !== height) throw wrongDepth(bytes.toString('latin1', from, to), actual, height)
-      return
-    }
-    this.#heights[this.#used] = height
-    slot.bytes = bytes
-    slot.from = from
-    slot.to = to
-    if (++this.#used === lanes) this.finish()
+  /** The key that `keys` has written, found in `node`, must have this height. */
+  expect(keys: Keys, node: NodeFrame, height: number): void {
+    const slot = this.#expected[this.#used]
+    if (slot === undefined) return
+    slot.key = keys.bytes
+    slot.from = keys.from
+    slot.to = keys.to
+    slot.height = height
+    slot.node = node
+    if (this.#lanes === undefined || keys.to - keys.from > maxLaneBytes) checkAlone(slot)
+    else if (++this.#used === lanes) this.finish()
   }
 
+  /** Checks what is still waiting. */
   finish(): void {
     const used = this.#used
     const hashes = this.#lanes
     if (used === 0 || hashes === undefined) return
     this.#used = 0
     for (let lane = 0; lane < used; lane++) {
-      const slot = this.#keys[lane]
-      if (slot !== undefined) hashes.put(lane, slot.bytes, slot.from, slot.to)
+      const slot = this.#expected[lane]
+      if (slot !== undefined) hashes.put(lane, slot.key, slot.from, slot.to)
     }
     hashes.run()
     for (let lane = 0; lane < used; lane++) {
-      const expected = this.#heights[lane] ?? 0
+      const slot = this.#expected[lane]
       const word = hashes.word(lane, 0)
-      if (word !== 0 && Math.clz32(word) >> 1 === expected) continue
-      const slot = this.#keys[lane]
-      if (slot === undefined) continue
-      const actual = zeroPairs(slot.bytes.subarray(slot.from, slot.to))
-      if (actual !== expected) throw wrongDepth(slot.bytes.toString('latin1', slot.from, slot.to), actual, expected)
+      if (slot !== undefined && (word === 0 || Math.clz32(word) >> 1 !== slot.height)) checkAlone(slot)
     }
   }
 }
 
-const noKey = Buffer.alloc(0)
+function nothingExpected(): Expected {
+  return { key: Buffer.alloc(0), from: 0, to: 0, height: 0, node: undefined }
+}
 
-function wrongDepth(key: string, height: number, depth: number): RepoStreamError {
-  return new RepoStreamError(
-    'KeyDepthInvalid',
-    `a key of height ${height} stands at depth ${depth}: ${JSON.stringify(key)}`,
-    {
-      details: { key, height, depth },
-    },
-  )
+function checkAlone({ key: bytes, from, to, height: depth, node }: Expected): void {
+  const height = zeroPairs(bytes.subarray(from, to))
+  if (height === depth) return
+  const key = bytes.toString('latin1', from, to)
+  const details = { key, height, depth }
+  const message = `a key of height ${height} stands at depth ${depth}: ${JSON.stringify(key)}`
+  throw new RepoStreamError('KeyDepthInvalid', message, { cid: node?.cid, details })
 }

@@ -38,14 +38,12 @@ export function resolveLimits(own: Partial<Limits> = {}): Limits {
   return limits
 }
 
-/** The error for a value past one of the limits. */
+/** The error for a value past one of the limits, and where it is: an offset in the CAR, or a block. */
 export function limitError(
   limit: keyof Limits,
-  found: { max: number; actual: number; offset?: number },
+  found: { max: number; actual: number; offset?: number; cid?: string },
 ): RepoStreamError {
-  const { max, actual, offset } = found
-  return new RepoStreamError('LimitExceeded', `${limit} is ${max}, the input has ${actual}`, {
-    offset,
-    details: { limit, max, actual },
-  })
+  const { max, actual, offset, cid } = found
+  const details = { limit, max, actual }
+  return new RepoStreamError('LimitExceeded', `${limit} is ${max}, the input has ${actual}`, { offset, cid, details })
 }

@@ -140,7 +140,7 @@ export class Load {
   #checkTotal(): void {
     const { maxTotalBytes } = this.limits
     if (this.#readBytes > maxTotalBytes)
-      throw limitError('maxTotalBytes', { max: maxTotalBytes, actual: this.#readBytes })
+      throw limitError('maxTotalBytes', { max: maxTotalBytes, actual: this.#readBytes, offset: maxTotalBytes })
   }
 
   #end(): void {

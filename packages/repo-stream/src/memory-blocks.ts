@@ -14,6 +14,7 @@ const maxSlabBytes = 1 << 20
 const maxAddress = 0xffff_fffe
 
 export class MemoryBlocks implements BlockStore {
+  readonly isStable = true
   readonly #ledger: Ledger
   readonly #index = new DigestIndex()
   /** The slab of each unit of the address space. */

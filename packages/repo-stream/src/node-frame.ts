@@ -3,6 +3,7 @@
 import { cidText, isLink, linkBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
 import type { Keys } from './keys.ts'
+import { limitError } from './limits.ts'
 import type { Slab } from './slab.ts'
 
 export class NodeFrame {
@@ -55,10 +56,7 @@ export class NodeFrame {
       if (count < 65536) throw this.invalid('the length of `e` is not minimal')
     } else if (count < 0 || count > 23) throw this.invalid('`e` is not a list')
     if (count > maxEntries) {
-      throw new RepoStreamError('LimitExceeded', `maxNodeEntries is ${maxEntries}, a node has ${count}`, {
-        cid: this.cid,
-        details: { limit: 'maxNodeEntries', max: maxEntries, actual: count },
-      })
+      throw limitError('maxNodeEntries', { max: maxEntries, actual: count, cid: this.cid })
     }
     this.at = at
     this.remaining = count
@@ -109,7 +107,8 @@ export class NodeFrame {
       if (prefix < 256) throw this.invalid('`p` is not minimal')
     } else if (prefix > 23) throw this.invalid('`p` is not a length')
     this.prefixBytes = prefix
-    if (prefix + length > maxKeyBytes) throw this.keyTooLong(prefix + length, maxKeyBytes)
+    if (prefix + length > maxKeyBytes)
+      throw limitError('maxKeyBytes', { max: maxKeyBytes, actual: prefix + length, cid: this.cid })
     if (at + 3 > end || bytes[at] !== 0x61 || bytes[at + 1] !== 0x74) throw this.invalid('`t` is missing')
     at += 2
     if (bytes[at] === 0xf6) {
@@ -141,13 +140,6 @@ export class NodeFrame {
 
   invalid(what: string): RepoStreamError {
     return new RepoStreamError('NodeInvalid', `not a node of the tree: ${what}`, { cid: this.cid })
-  }
-
-  keyTooLong(actual: number, max: number): RepoStreamError {
-    return new RepoStreamError('LimitExceeded', `maxKeyBytes is ${max}, a key has ${actual}`, {
-      cid: this.cid,
-      details: { limit: 'maxKeyBytes', max, actual },
-    })
   }
 }
 

@@ -12,3 +12,8 @@ export function slabOver(bytes: Uint8Array, base = 0): Slab {
 }
 
 export const noSlab = slabOver(new Uint8Array(0))
+
+/** Frees the memory now, for one that nobody looks at any more. Left to the collector, up to 64 MiB pile up first. */
+export function freeNow(bytes: Uint8Array | Uint32Array): void {
+  if (bytes.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0)
+}

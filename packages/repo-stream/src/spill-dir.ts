@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { RepoStreamError } from './errors.ts'
 
-const pattern = /^repo-stream-(\d+)-(\w+)-\d+\.sqlite$/
+const pattern = /^repo-stream-(\d+)-(\w+)-\d+\.sqlite(?:-\w+)?$/
 let files = 0
 
 /** A path in `dir` that no other walk uses, for `openDiskStore`. */

@@ -10,6 +10,8 @@ export class WalkDriver implements Driver {
   readonly #load: Load
   readonly #walk: Walk
   #busy = false
+  /** An error is final: what comes after it cannot be trusted, so it is thrown again. */
+  #failed: { readonly error: unknown } | undefined
 
   constructor(load: Load, commit: Commit) {
     this.#load = load
@@ -28,12 +30,16 @@ export class WalkDriver implements Driver {
     if (!(maxEntries >= 1)) throw new TypeError(`maxEntries must be at least 1: ${maxEntries}`)
     if (this.#busy) throw new RepoStreamError('Closed', 'nextChunk was called before the last call had ended')
     if (this.#load.closed) throw new RepoStreamError('Closed', 'the driver is closed')
+    if (this.#failed !== undefined) throw this.#failed.error
     this.#busy = true
     try {
       const entries: Entry[] = []
       const status = this.#walk.fill(entries, maxEntries)
       if (status === 'missing' && entries.length === 0) throw this.#missing()
       return entries.length === 0 ? undefined : entries
+    } catch (error) {
+      this.#failed = { error }
+      throw error
     } finally {
       this.#busy = false
     }

@@ -1,5 +1,6 @@
 // Walks an MST in key order: block store in, entries out. A loop, not recursion: depth is the sender's choice. It checks
 // key order, key depth and prefixes. A block that is missing stops it where it stands; it goes on when asked again.
+import { Arena } from './arena.ts'
 import { type BlockStore, failedBlock, rawBlock } from './blocks.ts'
 import { cidText } from './cid.ts'
 import { WalkEntry } from './entry.ts'
@@ -37,6 +38,8 @@ export class Walk {
   /** Height of the root's keys. Below an entry-less root it is unknown (-1) until the first key. */
   #rootHeight = -1
   #collection = ''
+  /** Nodes and records of a store that does not keep them in place. */
+  readonly #copies = new Arena()
   readonly #depths = new KeyDepths()
 
   constructor(blocks: BlockStore, root: DigestAt, options: WalkOptions) {
@@ -77,7 +80,7 @@ export class Walk {
         return 'missing'
       }
       out.push(this.#entry(frame))
-      this.#depths.expect(this.#keys.bytes, this.#keys.from, this.#keys.to, this.#rootHeight - frames.length + 1)
+      this.#depths.expect(this.#keys, frame, this.#rootHeight - frames.length + 1)
       this.#keys.accept()
       frame.advance(this.#keys)
       if (frame.tree >= 0) this.#descend(frame.slab, frame.tree)
@@ -95,13 +98,21 @@ export class Walk {
     const { slab, at } = this.wanted
     const depth = this.#frames.length
     const { maxDepth, maxNodeEntries } = this.#options.limits
-    if (depth === maxDepth) throw limitError('maxDepth', { max: maxDepth, actual: depth + 1 })
+    if (depth === maxDepth) {
+      throw limitError('maxDepth', { max: maxDepth, actual: depth + 1, cid: cidText(slab.bytes, at) })
+    }
     if (this.#rootHeight >= 0 && depth > this.#rootHeight) {
       throw new RepoStreamError('KeyDepthInvalid', 'a node hangs below depth 0', { cid: cidText(slab.bytes, at) })
     }
     if (!this.#blocks.find(slab.view, at)) return false
-    const { from, to, state } = this.#blocks
-    const frame = new NodeFrame(this.#blocks.slab, from, to, maxNodeEntries)
+    const { from, to, state, isStable } = this.#blocks
+    const start = isStable ? from : this.#copies.copy(this.#blocks.slab.bytes, from - 32, to) + 32
+    const frame = new NodeFrame(
+      isStable ? this.#blocks.slab : this.#copies.slab,
+      start,
+      start + to - from,
+      maxNodeEntries,
+    )
     if (state !== rawBlock) throw frame.invalid('it is a record')
     if (frame.remaining === 0 && frame.left < 0 && depth > 0) {
       throw new RepoStreamError('NodeEmpty', 'a node below the root has neither keys nor a child', { cid: frame.cid })
@@ -160,9 +171,19 @@ export class Walk {
         const data = Uint8Array.from(process(slab.bytes.subarray(from, to), slab.bytes.subarray(from - 32, from)))
         return new WalkEntry({ ...place, data, dataFrom: 0, dataTo: data.length, error: undefined })
       } catch (error) {
-        return new WalkEntry({ ...place, data: slab.bytes, dataFrom: from, dataTo: to, error })
+        const data = slab.bytes.slice(from, to)
+        return new WalkEntry({ ...place, data, dataFrom: 0, dataTo: data.length, error })
       }
     }
-    return new WalkEntry({ ...place, data: slab.bytes, dataFrom: from, dataTo: to, error: undefined })
+    if (this.#blocks.isStable)
+      return new WalkEntry({ ...place, data: slab.bytes, dataFrom: from, dataTo: to, error: undefined })
+    const copied = this.#copies.copy(slab.bytes, from, to)
+    return new WalkEntry({
+      ...place,
+      data: this.#copies.slab.bytes,
+      dataFrom: copied,
+      dataTo: copied + to - from,
+      error: undefined,
+    })
   }
 }
