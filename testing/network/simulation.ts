@@ -118,7 +118,7 @@ async function finish(network: FakeNetwork, dataDir: string): Promise<string[]> 
 
 /** Rows, states and counters against what the network holds. */
 async function inspect(network: FakeNetwork, dataDir: string): Promise<string[]> {
-  const embedded = await openEmbeddedDatabase({ dataDir, log: { info: () => {}, warn: () => {} } })
+  const embedded = await openEmbeddedDatabase({ dataDir, log: { debug: () => {}, warn: () => {} } })
   const database = await openDatabase({ url: embedded.url })
   try {
     const differences: string[] = []

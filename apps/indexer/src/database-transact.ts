@@ -2,7 +2,7 @@
 // A deadlock runs it again; a database that went away is waited for. So the function may run several times, and may have committed
 // before it runs again: what it writes must be guarded by what it read.
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Pool, PoolClient } from 'pg'
+import type { Pool, PoolClient, QueryConfig, QueryResult, QueryResultRow } from 'pg'
 import { databaseTrouble, sqlState } from './database-errors.ts'
 import { IndexerError } from './errors.ts'
 
@@ -24,12 +24,21 @@ export async function transact<T>(
   return await insist(() => runOnce(pool, run), options)
 }
 
+/** One statement that may run twice, over any connection. */
+export async function ask<R extends QueryResultRow>(pool: Pool, query: string | QueryConfig): Promise<QueryResult<R>> {
+  return await insist(() => pool.query<R>(query))
+}
+
 /** A connection, when the database is there again. */
 export async function connect(pool: Pool, options: TransactOptions = {}): Promise<PoolClient> {
   return await insist(() => pool.connect(), options)
 }
 
-async function insist<T>(attempt: () => Promise<T>, { waitMs = databaseWaitMs, signal }: TransactOptions): Promise<T> {
+/** Tries again what met a conflict, and waits for a database that went away. */
+export async function insist<T>(
+  attempt: () => Promise<T>,
+  { waitMs = databaseWaitMs, signal }: TransactOptions = {},
+): Promise<T> {
   let conflicts = 0
   let goneSince: number | undefined
   for (;;) {

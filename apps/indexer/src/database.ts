@@ -4,10 +4,11 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kysely, PostgresDialect, sql } from 'kysely'
-import { Migrator } from 'kysely/migration'
+import { type MigrationResult, Migrator } from 'kysely/migration'
 import { Pool, TypeOverrides } from 'pg'
 import { databaseTrouble, sqlState } from './database-errors.ts'
 import type { Tables } from './database-tables.ts'
+import { insist } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 
 export interface DatabaseOptions {
@@ -86,7 +87,10 @@ const migrationLock = 7_346_112 // any number: processes that start together tak
 
 /** Runs each `NNNN_name.sql` once, in order, all of them in one transaction. Returns the names of those it ran. */
 export async function migrate(database: Database): Promise<string[]> {
-  const { pool, schema, db } = database
+  return await insist(() => migrateOnce(database))
+}
+
+async function migrateOnce({ pool, schema, db }: Database): Promise<string[]> {
   const client = await pool.connect()
   try {
     await client.query('select pg_advisory_lock($1)', [migrationLock])
@@ -94,18 +98,20 @@ export async function migrate(database: Database): Promise<string[]> {
     if (rowCount === 0) await client.query(`create schema ${schema}`)
     const migrator = new Migrator({ db, provider: { getMigrations: readMigrations }, migrationTableSchema: schema })
     const { error, results = [] } = await migrator.migrateToLatest()
-    if (error !== undefined) {
-      const name = results.find((result) => result.status === 'Error')?.migrationName
-      const reason = error instanceof Error ? error.message : String(error)
-      throw new IndexerError('MigrationFailed', `migration ${name ?? 'check'} failed and was rolled back: ${reason}`, {
-        cause: error,
-      })
-    }
+    if (error !== undefined) throw migrationError(error, results)
     return results.map((result) => result.migrationName)
   } finally {
     await client.query('select pg_advisory_unlock($1)', [migrationLock]).catch(() => {})
     client.release()
   }
+}
+
+function migrationError(error: unknown, results: readonly MigrationResult[]): unknown {
+  if (databaseTrouble(error) === 'unavailable') return error
+  const name = results.find((result) => result.status === 'Error')?.migrationName
+  const reason = error instanceof Error ? error.message : String(error)
+  const message = `migration ${name ?? 'check'} failed and was rolled back: ${reason}`
+  return new IndexerError('MigrationFailed', message, { cause: error })
 }
 
 async function readMigrations() {

@@ -9,6 +9,7 @@ import { tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
+import { databaseTrouble } from './database-errors.ts'
 import type { DatabaseLog } from './embedded-database.ts'
 import type { Launcher } from './embedded-database-launcher.ts'
 import { IndexerError } from './errors.ts'
@@ -283,6 +284,7 @@ async function makeRole(server: Server): Promise<void> {
       await client.query(`create role indexer login createdb password '${server.config.password}'`)
     await client.query(`create database indexer owner indexer`)
   } catch (cause) {
+    if (databaseTrouble(cause) === 'unavailable') throw cause
     throw failed('the embedded database refuses its own password or settings (server.json)', server.data, 0, cause)
   } finally {
     await client.end()

@@ -9,7 +9,7 @@ import { Client } from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openEmbeddedDatabase } from './embedded-database.ts'
 
-const log = { debug: () => {}, info: () => {}, warn: () => {} }
+const log = { debug: () => {}, warn: () => {} }
 const isRoot = process.getuid?.() === 0
 const folder = mkdtempSync(join(tmpdir(), 'embedded-'))
 const dataDir = join(folder, 'shared')

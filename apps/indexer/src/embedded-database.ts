@@ -5,13 +5,13 @@ import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
+import { insist } from './database-transact.ts'
 import { findLauncher } from './embedded-database-launcher.ts'
 import { lockDirectory } from './embedded-database-lock.ts'
 import { type Server, startServer, stopServer, urlOf } from './embedded-database-server.ts'
 
 export interface DatabaseLog {
   debug(values: object, message: string): void
-  info(values: object, message: string): void
   warn(values: object, message: string): void
 }
 
@@ -64,7 +64,7 @@ export async function openEmbeddedDatabase(options: { dataDir: string; log: Data
     }
   }
 
-  held = await hold()
+  held = await insist(hold) // it may be killed while it starts
   return {
     url: urlOf(held.server),
     pid: () => held.server.pid,

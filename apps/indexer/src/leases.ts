@@ -5,14 +5,14 @@ import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { Pool, PoolClient } from 'pg'
 import { CounterChanges, counterWriter } from './counters.ts'
-import { transact } from './database-transact.ts'
+import { ask, transact } from './database-transact.ts'
 
 /** A process that does not beat for so long has lost everything it held; six missed beats. */
 export const deadAfterMs = 30_000
 
 export async function insertProcess(pool: Pool, egress: string): Promise<number> {
   const text = `insert into processes (egress, place) values ($1, $2) returning id`
-  const { rows } = await pool.query<{ id: number }>(text, [egress, placeOf(process.pid)])
+  const { rows } = await ask<{ id: number }>(pool, { text: text, values: [egress, placeOf(process.pid)] })
   const id = rows[0]?.id
   if (id === undefined) throw new Error('insert returning gives a row')
   return id
@@ -20,7 +20,10 @@ export async function insertProcess(pool: Pool, egress: string): Promise<number>
 
 /** False: others took this process for dead, and everything it held is theirs. */
 export async function beat(pool: Pool, process: number): Promise<boolean> {
-  const { rowCount } = await pool.query(`update processes set beat_at = now() where id = $1`, [process])
+  const { rowCount } = await ask(pool, {
+    text: `update processes set beat_at = now() where id = $1`,
+    values: [process],
+  })
   return rowCount === 1
 }
 
@@ -31,21 +34,21 @@ export async function removeProcess(pool: Pool, process: number): Promise<void> 
 
 /** Gives back what dead processes held: claims, hosts, leases. Returns the number of claims. */
 export async function releaseDead(pool: Pool, process: number): Promise<number> {
-  const { rows } = await pool.query<ProcessRow>(listProcesses, [process, deadAfterMs])
+  const { rows } = await ask<ProcessRow>(pool, { text: listProcesses, values: [process, deadAfterMs] })
   const dead = rows.filter((row) => row.silent || isGone(row.place)).map((row) => row.id)
-  const orphans = await pool.query(findOrphans)
+  const orphans = await ask(pool, findOrphans)
   if (dead.length === 0 && orphans.rowCount === 0) return 0
   return await sweep(pool, dead, counterWriter(process, 0))
 }
 
 /** True when the lease is ours now, or was already. */
 export async function takeLease(pool: Pool, name: string, process: number): Promise<boolean> {
-  const { rowCount } = await pool.query(insertLease, [name, process])
+  const { rowCount } = await ask(pool, { text: insertLease, values: [name, process] })
   return rowCount === 1
 }
 
 export async function dropLease(pool: Pool, name: string, process: number): Promise<void> {
-  await pool.query(`delete from leases where name = $1 and process = $2`, [name, process])
+  await ask(pool, { text: `delete from leases where name = $1 and process = $2`, values: [name, process] })
 }
 
 interface ProcessRow {

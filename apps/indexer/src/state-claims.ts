@@ -3,7 +3,7 @@
 // long snapshot, made each claim slower when it began at the front (4 -> 25 ms after 300,000 repos).
 import type { PoolClient } from 'pg'
 import { CounterChanges, counterWriter } from './counters.ts'
-import { transact } from './database-transact.ts'
+import { ask, transact } from './database-transact.ts'
 import type { RepoState } from './repo-states.ts'
 import type { ClaimedRepo, StateContext } from './state.ts'
 import { step } from './steps.ts'
@@ -66,7 +66,7 @@ export function createClaims({ database, process, bounds }: StateContext) {
     async hostsWithWork(): Promise<HostWithWork[]> {
       const known = [...bounds]
       const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process()]
-      const { rows } = await pool.query<HostWithWork>({ name: 'hosts-with-work', text: selectHostsWithWork, values })
+      const { rows } = await ask<HostWithWork>(pool, { name: 'hosts-with-work', text: selectHostsWithWork, values })
       return rows
     },
 

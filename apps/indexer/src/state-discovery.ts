@@ -2,7 +2,7 @@
 // Repos that are listed again change only if something moved; DIDs are sorted, so that two listings cannot deadlock.
 import type { PoolClient } from 'pg'
 import { CounterChanges, counterWriter } from './counters.ts'
-import { transact } from './database-transact.ts'
+import { ask, transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 import { type Existing, judge, type Listed, type Verdict } from './listing.ts'
 import type { StateContext } from './state.ts'
@@ -41,10 +41,8 @@ export function createDiscovery({ database, process }: StateContext) {
 
   return {
     async readSource(source: string): Promise<SourcePosition> {
-      const { rows } = await database.pool.query<{ cursor: string | null; finished_at: Date | null; pages: number }>(
-        selectSource,
-        [source],
-      )
+      type Row = { cursor: string | null; finished_at: Date | null; pages: number }
+      const { rows } = await ask<Row>(database.pool, { text: selectSource, values: [source] })
       const [row] = rows
       const position = {
         cursor: row?.cursor ?? undefined,

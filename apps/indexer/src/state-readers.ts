@@ -1,4 +1,5 @@
 // The numbers behind the progress line and the status: sums of counters, never count(*) of a big table.
+import { ask } from './database-transact.ts'
 import { type Balance, repoStates } from './repo-states.ts'
 import type { StateContext } from './state.ts'
 
@@ -32,7 +33,8 @@ export function createReaders({ database }: StateContext) {
     },
 
     async rejectsByCode(): Promise<Map<string, number>> {
-      const { rows } = await pool.query<{ code: string; records: number }>(
+      const { rows } = await ask<{ code: string; records: number }>(
+        pool,
         `select code, count(*) as records from reject_rows group by code order by 2 desc`,
       )
       return new Map(rows.map(({ code, records }) => [code, records]))
@@ -40,19 +42,19 @@ export function createReaders({ database }: StateContext) {
 
     /** Whether some repo's host is still to be asked for, now or later. */
     async unresolvedLeft(): Promise<boolean> {
-      const { rows } = await pool.query<{ left: boolean }>(selectUnresolvedLeft)
+      const { rows } = await ask<{ left: boolean }>(pool, selectUnresolvedLeft)
       return rows[0]?.left ?? false
     },
 
     /** Whether some repo with a host is still to be fetched, now or later, or is under way in any process. */
     async fetchesLeft(): Promise<boolean> {
-      const { rows } = await pool.query<{ left: boolean }>(selectFetchesLeft)
+      const { rows } = await ask<{ left: boolean }>(pool, selectFetchesLeft)
       return rows[0]?.left ?? false
     },
 
     /** When the next retry or stale repo is due, in ms from now; failed ones are not waited for. undefined: none. */
     async nextDueInMs(): Promise<number | undefined> {
-      const { rows } = await pool.query<{ ms: number | null }>(selectNextDue)
+      const { rows } = await ask<{ ms: number | null }>(pool, selectNextDue)
       const ms = rows[0]?.ms
       return ms === null || ms === undefined ? undefined : Math.max(0, ms)
     },
@@ -61,13 +63,13 @@ export function createReaders({ database }: StateContext) {
 
 async function sumsOf({ pool }: StateContext['database'], names: string[]): Promise<Map<string, number>> {
   const text = `select name, sum(value)::bigint as value from counters where name = any($1) group by name`
-  const { rows } = await pool.query<{ name: string; value: number }>({ name: 'sums-of', text, values: [names] })
+  const { rows } = await ask<{ name: string; value: number }>(pool, { name: 'sums-of', text, values: [names] })
   return new Map(rows.map(({ name, value }) => [name, value]))
 }
 
 async function sumsUnder({ pool }: StateContext['database'], prefix: string): Promise<Map<string, number>> {
   const text = `select substr(name, length($1) + 1) as name, sum(value)::bigint as value from counters where starts_with(name, $1) group by name order by name`
-  const { rows } = await pool.query<{ name: string; value: number }>({ name: 'sums-under', text, values: [prefix] })
+  const { rows } = await ask<{ name: string; value: number }>(pool, { name: 'sums-under', text, values: [prefix] })
   return new Map(rows.map(({ name, value }) => [name, value]))
 }
 

@@ -1,7 +1,7 @@
 // From DID to host: repos whose host is not known yet out, hosts and keys in.
 // One process at a time resolves (lease `resolve`). What was handed out is remembered until it is saved, so nothing is asked twice.
 import { CounterChanges, counterWriter } from './counters.ts'
-import { transact } from './database-transact.ts'
+import { ask, transact } from './database-transact.ts'
 import type { ErrorClass } from './errors.ts'
 import type { StateContext } from './state.ts'
 import { ensureHosts } from './state-hosts.ts'
@@ -48,13 +48,13 @@ export function createResolution({ database, process, bounds }: StateContext) {
         frontAt = Date.now()
       }
       const values = [after, limit, [...handedOut]]
-      const { rows } = await pool.query<Unresolved>({ name: 'unresolved', text: selectUnresolved, values })
+      const { rows } = await ask<Unresolved>(pool, { name: 'unresolved', text: selectUnresolved, values })
       const last = rows.at(-1)
       if (last !== undefined) after = last.id
       const room = limit - rows.length
       const due =
         room > 0
-          ? await pool.query<Unresolved>({
+          ? await ask<Unresolved>(pool, {
               name: 'unresolved-due',
               text: selectDue,
               values: [room, [...handedOut, ...rows.map((row) => row.id)]],

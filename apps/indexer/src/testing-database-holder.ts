@@ -6,7 +6,7 @@ import { openEmbeddedDatabase } from './embedded-database.ts'
 const [dataDir] = process.argv.slice(2)
 if (dataDir === undefined) throw new Error('usage: testing-database-holder.ts DATA_DIR')
 process.on('SIGINT', () => {}) // as the indexer does: it drains first
-const database = await openEmbeddedDatabase({ dataDir, log: { debug: () => {}, info: () => {}, warn: () => {} } })
+const database = await openEmbeddedDatabase({ dataDir, log: { debug: () => {}, warn: () => {} } })
 console.log(JSON.stringify({ url: database.url, pid: database.pid() }))
 await text(process.stdin)
 await database.stop()

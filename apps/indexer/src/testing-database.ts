@@ -8,7 +8,7 @@ import { openEmbeddedDatabase } from './embedded-database.ts'
 
 export type TestDatabase = Database & AsyncDisposable
 
-const silent = { debug: () => {}, info: () => {}, warn: () => {} }
+const silent = { debug: () => {}, warn: () => {} }
 
 export async function openTestDatabase(
   options: { migrated?: boolean; maxConnections?: number } = {},
