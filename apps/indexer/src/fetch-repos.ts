@@ -86,7 +86,7 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
 class HostQueues {
   readonly #context: FetchContext
   readonly #waiting = new Map<string, ClaimedRepo[]>()
-  readonly #claiming = new Map<string, Promise<ClaimedRepo[]>>()
+  readonly #claiming = new Map<string, Promise<number>>()
   readonly #hostIds = new Map<string, number>()
 
   constructor(context: FetchContext) {
@@ -105,31 +105,38 @@ class HostQueues {
     }
   }
 
-  /** The next repo of a host; `undefined` when it has none, and then the scheduler knows. */
+  /** The next repo of a host; `undefined` when it has none. */
   async take(origin: string): Promise<ClaimedRepo | undefined> {
     for (;;) {
-      const waiting = this.#waiting.get(origin)
-      const claim = waiting?.pop()
-      if (claim) {
-        if (waiting?.length === 0) this.#waiting.delete(origin)
-        return claim
-      }
+      const claim = this.#pop(origin)
+      if (claim) return claim
       const hostId = this.#hostIds.get(origin)
       if (hostId === undefined) return undefined
-      const running = this.#claiming.get(origin)
-      if (running) {
-        await running
-        continue
-      }
-      const claiming = this.#context.state.claimRepos(hostId, claimBatch).finally(() => this.#claiming.delete(origin))
-      this.#claiming.set(origin, claiming)
-      const claims = await claiming
-      if (claims.length === 0) {
-        this.#context.hosts.setWork(origin, false)
-        return undefined
-      }
-      this.#waiting.set(origin, claims.reverse())
+      const claiming = this.#claiming.get(origin) ?? this.#claim(origin, hostId)
+      if ((await claiming) === 0) return undefined
     }
+  }
+
+  #pop(origin: string): ClaimedRepo | undefined {
+    const waiting = this.#waiting.get(origin)
+    const claim = waiting?.pop()
+    if (waiting?.length === 0) this.#waiting.delete(origin)
+    return claim
+  }
+
+  /** One at a time for a host. What it finds decides in the same breath whether the host has work. */
+  #claim(origin: string, hostId: number): Promise<number> {
+    const { state, hosts } = this.#context
+    const claiming = state
+      .claimRepos(hostId, claimBatch)
+      .then((claims) => {
+        if (claims.length > 0) this.#waiting.set(origin, claims.reverse())
+        hosts.setWork(origin, claims.length > 0)
+        return claims.length
+      })
+      .finally(() => this.#claiming.delete(origin))
+    this.#claiming.set(origin, claiming)
+    return claiming
   }
 
   /** At the end of a run: what was claimed and never asked for waits again. */

@@ -17,6 +17,8 @@ export interface HostWithWork {
 export interface HostBound {
   /** Waiting repos up to this id were claimed already. */
   after: number
+  /** What became claimable while a claim was under way begins behind this id. */
+  lowest: number
   /** When the front was last looked at. */
   frontAt: number
   /** When repos that are due again were last looked for. */
@@ -32,7 +34,7 @@ export function createClaims({ database, process, bounds }: StateContext) {
   let claims = 0
 
   const boundsOf = (hostId: number): HostBound => {
-    const known = bounds.get(hostId) ?? { after: 0, frontAt: Date.now(), dueAt: 0 }
+    const known = bounds.get(hostId) ?? { after: 0, lowest: Number.POSITIVE_INFINITY, frontAt: Date.now(), dueAt: 0 }
     bounds.set(hostId, known)
     return known
   }
@@ -65,6 +67,12 @@ export function createClaims({ database, process, bounds }: StateContext) {
     /** Hosts that have waiting or due repos and are ours or free: two index probes a host. */
     async hostsWithWork(): Promise<HostWithWork[]> {
       const known = [...bounds]
+      const now = Date.now()
+      for (const [, bound] of known) {
+        if (now - bound.frontAt <= fromTheFrontEveryMs) continue
+        bound.after = 0
+        bound.frontAt = now
+      }
       const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process()]
       const { rows } = await ask<HostWithWork>(pool, { name: 'hosts-with-work', text: selectHostsWithWork, values })
       return rows
@@ -74,18 +82,16 @@ export function createClaims({ database, process, bounds }: StateContext) {
     async claimRepos(hostId: number, limit: number): Promise<ClaimedRepo[]> {
       const known = boundsOf(hostId)
       const now = Date.now()
-      if (now - known.frontAt > fromTheFrontEveryMs) {
-        known.after = 0
-        known.frontAt = now
-      }
       let claimed: ClaimedRepo[] = []
       if (now - known.dueAt > dueEveryMs) {
         claimed = await claim('due', [hostId], limit)
         if (claimed.length < limit) known.dueAt = now
       }
       if (claimed.length < limit) {
-        const waiting = await claim('waiting', [hostId, known.after], limit - claimed.length)
-        known.after = waiting.at(-1)?.id ?? known.after
+        const { after } = known
+        known.lowest = Number.POSITIVE_INFINITY
+        const waiting = await claim('waiting', [hostId, after], limit - claimed.length)
+        known.after = Math.min(waiting.at(-1)?.id ?? after, known.lowest)
         claimed = [...claimed, ...waiting]
       }
       return claimed

@@ -84,7 +84,9 @@ export function createResolution({ database, process, bounds }: StateContext) {
       for (const [index, { id }] of resolved.entries()) {
         handedOut.delete(id)
         const bound = bounds.get(hosts[index] ?? 0)
-        if (bound !== undefined) bound.after = Math.min(bound.after, id - 1) // claims have passed it
+        if (bound === undefined) continue
+        bound.after = Math.min(bound.after, id - 1) // claims have passed it
+        bound.lowest = Math.min(bound.lowest, id - 1) // or a claim that is under way may pass it
       }
       step('after-resolved-commit')
     },
