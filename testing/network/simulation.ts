@@ -35,7 +35,7 @@ export interface SimulationOptions {
 }
 
 const maxFinishingRuns = 5
-const runTimeoutMs = 120_000
+const runTimeoutMs = 60_000
 
 export async function simulate(seed: number, options: SimulationOptions = {}): Promise<SimulationReport> {
   const startedMs = performance.now()
@@ -80,7 +80,7 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
 const indexerArgs = (network: FakeNetwork, dataDir: string) => [
   ...['run', '--no-live', '--relay', network.relayUrl, '--plc', network.plcUrl, '--allow-private-hosts'],
   ...['--data-dir', dataDir, '--collections', '*', '--repo-memory', '64KiB', '--memory', '4MiB'],
-  ...['--retry-delay', '0.05', '--max-attempts', '30', '--log-json', '--log-level', 'warn'],
+  ...['--retry-delay', '0.05', '--max-attempts', '30', '--log-json', '--log-level', 'info'],
 ]
 
 /** Starts the indexer and strikes after a random time. False when the crawl was done before. */
@@ -111,7 +111,7 @@ async function finish(network: FakeNetwork, dataDir: string): Promise<string[]> 
     const { exitCode, signal, stderr } = await indexer.ended
     clearTimeout(late)
     if (exitCode === 0) return []
-    if (exitCode !== 75) return [`the indexer ended with ${exitCode ?? signal}: ${stderr.slice(-2000)}`]
+    if (exitCode !== 75) return [`the indexer ended with ${exitCode ?? signal}: ${stderr.slice(-4000)}`]
   }
   return [`the indexer did not finish in ${maxFinishingRuns} runs`]
 }
@@ -129,8 +129,12 @@ async function inspect(network: FakeNetwork, dataDir: string): Promise<string[]>
       if (state !== wanted) differences.push(`${did} is ${state} (${code}), not ${wanted}`)
     }
     const active = network.accounts.filter(({ status }) => status === 'active')
-    differences.push(...(await compareWithTruth(database, network, active)))
     const { pool } = database
+    const unfinished = await pool.query(
+      `select did, state, host_id, claim, retry_at, attempts, error_code from repos where state not in ('done', 'gone')`,
+    )
+    for (const row of unfinished.rows) differences.push(JSON.stringify(row))
+    differences.push(...(await compareWithTruth(database, network, active)))
     const { rows } = await pool.query<{ name: string; value: string }>(
       'select name, sum(value) as value from counters group by name',
     )
