@@ -21,12 +21,11 @@ export interface HostBound {
   lowest: number
   /** When the front was last looked at. */
   frontAt: number
-  /** When repos that are due again were last looked for. */
-  dueAt: number
+  /** It may have repos that are due again. */
+  due: boolean
 }
 
 const fromTheFrontEveryMs = 15_000
-const dueEveryMs = 500
 const claimsPerProcess = 40n // bits: a token is process << 40 | n
 
 export function createClaims({ database, process, bounds }: StateContext) {
@@ -34,7 +33,7 @@ export function createClaims({ database, process, bounds }: StateContext) {
   let claims = 0
 
   const boundsOf = (hostId: number): HostBound => {
-    const known = bounds.get(hostId) ?? { after: 0, lowest: Number.POSITIVE_INFINITY, frontAt: Date.now(), dueAt: 0 }
+    const known = bounds.get(hostId) ?? { after: 0, lowest: Number.POSITIVE_INFINITY, frontAt: Date.now(), due: true }
     bounds.set(hostId, known)
     return known
   }
@@ -74,18 +73,22 @@ export function createClaims({ database, process, bounds }: StateContext) {
         bound.frontAt = now
       }
       const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process()]
-      const { rows } = await ask<HostWithWork>(pool, { name: 'hosts-with-work', text: selectHostsWithWork, values })
+      const { rows } = await ask<HostWithWork & { due: boolean }>(pool, {
+        name: 'hosts-with-work',
+        text: selectHostsWithWork,
+        values,
+      })
+      for (const { hostId, due } of rows) if (due) boundsOf(hostId).due = true
       return rows
     },
 
     /** Takes the host for this process if it is free. Empty: nothing to do there now, or another process has it. */
     async claimRepos(hostId: number, limit: number): Promise<ClaimedRepo[]> {
       const known = boundsOf(hostId)
-      const now = Date.now()
       let claimed: ClaimedRepo[] = []
-      if (now - known.dueAt > dueEveryMs) {
+      if (known.due) {
         claimed = await claim('due', [hostId], limit)
-        if (claimed.length < limit) known.dueAt = now
+        known.due = claimed.length === limit
       }
       if (claimed.length < limit) {
         const { after } = known
@@ -157,11 +160,15 @@ function claimSelected(select: string): string {
 
 // $1, $2: hosts that were looked at and how far. repos_waiting, repos_due: one probe each.
 const selectHostsWithWork = `
-  select h.id as "hostId", h.origin
-  from hosts h left join unnest($1::int[], $2::bigint[]) as b (id, after) on b.id = h.id
+  select h.id as "hostId", h.origin, w.due
+  from hosts h left join unnest($1::int[], $2::bigint[]) as b (id, after) on b.id = h.id,
+    lateral (
+      select
+        exists (select from repos r where r.state = 'waiting' and r.host_id = h.id and r.id > coalesce(b.after, 0)) as waiting,
+        exists (select from repos r where r.state in ('retry', 'stale', 'failed') and r.host_id = h.id and r.retry_at <= now()) as due
+    ) w
   where (h.process is null or h.process = $3 or not exists (select from processes p where p.id = h.process))
-    and (exists (select from repos r where r.state = 'waiting' and r.host_id = h.id and r.id > coalesce(b.after, 0))
-      or exists (select from repos r where r.state in ('retry', 'stale', 'failed') and r.host_id = h.id and r.retry_at <= now()))
+    and (w.waiting or w.due)
   order by h.id`
 
 interface Release {
