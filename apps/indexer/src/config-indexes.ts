@@ -10,7 +10,7 @@ export function resolveIndexes(
   at: string,
   table: { rowsName: string; columns: readonly Column[] },
 ): TableIndex[] {
-  const names = table.columns.map((column) => column.name)
+  const names = [...table.columns.map((column) => column.name), 'cid', 'rkey']
   const indexes = asList(input, at).map((value, i): TableIndex => {
     const path = `${at}[${i}]`
     const object = isIndexObject(value) ? asObject(value, path, ['columns', 'using']) : { columns: value }
@@ -21,7 +21,7 @@ export function resolveIndexes(
     const using = object.using === undefined ? usual : asName(object.using, memberPath(path, 'using'), methods)
     if (using === 'hash' && known.length > 1) refuse(path, 'a hash index has one column')
     if ((using === 'gin') !== (usual === 'gin')) refuse(path, `lists and jsonb take a gin index, other types none`)
-    return { name: indexName(table.rowsName, known), columns: known, using }
+    return { name: indexName(table.rowsName, known, using), columns: known, using }
   })
   const seen = new Set<string>()
   for (const [i, { name }] of indexes.entries()) {
@@ -59,8 +59,8 @@ function needsGin(type: ColumnType | undefined): boolean {
 }
 
 /** At most 63 bytes, as Postgres wants; a long name keeps its beginning and gets a number made from the rest. */
-function indexName(rowsName: string, columns: readonly string[]): string {
-  const name = `${rowsName}_${columns.join('_')}_idx`
+function indexName(rowsName: string, columns: readonly string[], using: TableIndex['using']): string {
+  const name = `${rowsName}_${columns.join('_')}_${using === 'hash' ? 'hash' : 'idx'}`
   if (name.length <= 63) return name
   let hash = 7
   for (const letter of name) hash = (hash * 31 + letter.charCodeAt(0)) % 1_000_003

@@ -40,6 +40,48 @@ export function columnSqlType(type: ColumnType): string {
 
 /** Leans on the primary keys of `repos` and `hidden_repos`; without `did` or `uri` asked for, Postgres drops the join. */
 export function createViewStatement(schema: string, table: Table): string {
+  return `create or replace view ${schema}.${quoteName(table.name)} as\n${selectRows(schema, table)}`
+}
+
+/** The functions by which rows are found by AT-URI and by CID, each in the view's shape. */
+export function lookupFunctions(schema: string, table: Table): { name: string; statement: string }[] {
+  const uri = { name: `${table.name}_by_uri`, argument: 'uri', where: byUri(table) }
+  const own = { name: `${table.name}_by_cid`, argument: 'cid', where: byOwnCid(schema) }
+  const others = table.columns
+    .filter((column) => column.type === 'cid')
+    .map((column) => ({
+      name: `${table.name}_by_${column.name}`,
+      argument: 'cid',
+      where: `t.${quoteName(column.name)} = ${schema}.cid_bytes($1)`,
+    }))
+  return [uri, own, ...others].map(({ name, argument, where }) => ({
+    name: `${schema}.${quoteName(name)}(text)`,
+    statement: `create or replace function ${schema}.${quoteName(name)}(${argument} text)
+returns setof ${schema}.${quoteName(table.name)} language sql stable strict parallel safe as $$
+${selectRows(schema, table)}
+  and ${where}
+$$`,
+  }))
+}
+
+/**
+ * The URI is taken apart, so that this leans on the unique `repos.did` and on the primary key: through the view's `uri`, an
+ * expression, every row would be looked at (874 ms of 2 million).
+ */
+function byUri(table: Table): string {
+  const collection = table.generic
+    ? `t.collection = split_part($1, '/', 4)`
+    : `split_part($1, '/', 4) = ${quoteText(table.collections[0] ?? '')}`
+  return `r.did = split_part($1, '/', 3) and ${collection} and t.rkey = split_part($1, '/', 5)
+  and starts_with($1, 'at://') and split_part($1, '/', 6) = ''`
+}
+
+/** A record's own CID is kept as its digest: the other 4 bytes are the same for all. */
+function byOwnCid(schema: string): string {
+  return `t.cid = substring(${schema}.cid_bytes($1) from 5) and starts_with($1, 'bafyrei')`
+}
+
+function selectRows(schema: string, table: Table): string {
   const collection = table.generic ? 't.collection' : quoteText(table.collections[0] ?? '')
   const created = table.columns.find((column) => column.name === 'created_at' && column.type === 'timestamptz')
   const times = [...(created ? ['t.created_at'] : []), `${schema}.tid_time(t.rkey)`, 'r.indexed_at']
@@ -52,29 +94,11 @@ export function createViewStatement(schema: string, table: Table): string {
     ...table.columns.map((column) => viewColumn(schema, column)),
     `least(${times.join(', ')}) as sort_at`,
   ]
-  return `create or replace view ${schema}.${quoteName(table.name)} as
-select
+  return `select
   ${lines.join(',\n  ')}
 from ${schema}.${tableName(table)} t
 left join ${schema}.repos r on r.id = t.repo
 where not exists (select from ${schema}.hidden_repos h where h.repo = t.repo)`
-}
-
-/**
- * `post_by_uri('at://...')`. Takes the URI apart, so that it leans on the unique `repos.did` and on the primary key: through
- * the view's `uri`, an expression, every row would be looked at (874 ms of 2 million).
- */
-export function createByUriStatement(schema: string, table: Table): string {
-  const view = `${schema}.${quoteName(table.name)}`
-  const collection = table.generic
-    ? `t.collection = split_part(uri, '/', 4)`
-    : `split_part(uri, '/', 4) = ${quoteText(table.collections[0] ?? '')}`
-  return `create or replace function ${schema}.${quoteName(`${table.name}_by_uri`)}(uri text) returns setof ${view}
-language sql stable strict parallel safe as $$
-  select t.* from ${view} t
-  where t.did = split_part(uri, '/', 3) and ${collection} and t.rkey = split_part(uri, '/', 5)
-    and uri like 'at://%' and split_part(uri, '/', 6) = ''
-$$`
 }
 
 /** Views on the crawl's own state. */

@@ -10,9 +10,9 @@ import { functionStatements } from './schema-functions.ts'
 import {
   columnDefinition,
   columnSqlType,
-  createByUriStatement,
   createTableStatement,
   createViewStatement,
+  lookupFunctions,
   quoteName,
   stateViewStatements,
   tableName,
@@ -38,7 +38,7 @@ export async function applySchema(
     await client.query('select pg_advisory_xact_lock($1)', [schemaLock])
     await client.query(createCollections(schema))
     for (const statement of functionStatements(schema)) await client.query(statement)
-    for (const statement of stateViewStatements(schema)) await replaceView(client, statement)
+    for (const statement of stateViewStatements(schema)) await client.query(statement)
     const applied = await readApplied(client, schema)
     const change: SchemaChange = { created: [], changed: [] }
     for (const table of config.tables) {
@@ -112,19 +112,21 @@ async function alterTable(client: PoolClient, schema: string, table: Table, befo
     changes.push(`add column ${columnDefinition(column)}`)
   }
   if (changes.length === 0) return
-  if (changes.some((one) => one.startsWith('drop'))) await dropView(client, schema, table)
+  if (changes.some((one) => one.startsWith('drop'))) await dropView(client, schema, table, before)
   await client.query(`alter table ${schema}.${tableName(table)} ${changes.join(', ')}`)
 }
 
 async function makeView(client: PoolClient, schema: string, table: Table, before: Applied | undefined): Promise<void> {
   const statement = createViewStatement(schema, table)
-  if (before !== undefined && before.view !== statement) await dropView(client, schema, table)
-  await replaceView(client, statement)
-  await client.query(createByUriStatement(schema, table))
+  if (before !== undefined && before.view !== statement) await dropView(client, schema, table, before)
+  await client.query(statement)
+  for (const lookup of lookupFunctions(schema, table)) await client.query(lookup.statement)
 }
 
-async function dropView(client: PoolClient, schema: string, table: Table): Promise<void> {
-  await client.query(`drop function if exists ${schema}.${quoteName(`${table.name}_by_uri`)}(text)`)
+/** With the functions that return its rows: those of the old columns, and whatever else has its shape is the user's. */
+async function dropView(client: PoolClient, schema: string, table: Table, before: Applied): Promise<void> {
+  const old = { ...table, columns: before.columns }
+  for (const { name } of lookupFunctions(schema, old)) await client.query(`drop function if exists ${name}`)
   try {
     await client.query(`drop view if exists ${schema}.${quoteName(table.name)}`)
   } catch (cause) {
@@ -132,10 +134,6 @@ async function dropView(client: PoolClient, schema: string, table: Table): Promi
     const message = `the view ${table.name} has to change, but something depends on it: ${detailOf(cause)}. Drop that, and start again`
     throw new IndexerError('SchemaInUse', message, { cause, details: { view: table.name } })
   }
-}
-
-async function replaceView(client: PoolClient, statement: string): Promise<void> {
-  await client.query(statement)
 }
 
 const dependentObjects = '2BP01'

@@ -1,0 +1,62 @@
+import { expect, test } from 'vitest'
+import { resolveConfig } from './config-resolve.ts'
+import { finish } from './finish.ts'
+import { applySchema } from './schema.ts'
+import { openTestDatabase, type TestDatabase } from './testing-database.ts'
+
+const config = await resolveConfig({
+  collections: {
+    'app.bsky.feed.like': {
+      columns: { created_at: 'timestamptz', subject_uri: { type: 'at-uri', path: 'subject.uri' } },
+      indexes: ['created_at', 'subject_uri'],
+    },
+    'app.bsky.feed.post': { columns: { langs: 'text[]' }, indexes: ['langs'] },
+  },
+})
+const names = ['like_rows_created_at_idx', 'like_rows_subject_uri_idx', 'post_rows_langs_idx']
+
+async function openWithLikes(count: number): Promise<TestDatabase> {
+  const database = await openTestDatabase()
+  await applySchema(database, { config })
+  await database.pool.query(
+    `insert into like_rows (repo, created_at, rkey, cid, subject_uri)
+    select i % 100, now(), lpad(i::text, 13, '0'), sha256(i::text::bytea), 'at://' || i from generate_series(1, $1::int) i`,
+    [count],
+  )
+  return database
+}
+
+test('indexes are built once, while writers write, and then used', async () => {
+  await using database = await openWithLikes(5_000)
+  const [first] = await Promise.all([
+    finish(database, { config }),
+    database.pool.query(`insert into like_rows (repo, rkey, cid) values (1, 'new', '\\x')`),
+  ])
+  expect(first.built.map((index) => index.name)).toEqual(names)
+  expect(first.built.every((index) => index.bytes > 0)).toBe(true)
+  expect(await finish(database, { config })).toEqual({ busy: false, built: [], dropped: [], present: names })
+  const { rows } = await database.pool.query(`explain select * from "like" where subject_uri = 'at://77'`)
+  expect(JSON.stringify(rows)).toContain('like_rows_subject_uri_idx')
+})
+
+test('an index that was cancelled half built is dropped and built again', async () => {
+  await using database = await openWithLikes(60_000)
+  const blocker = await database.pool.connect()
+  await blocker.query('begin')
+  await blocker.query(`insert into like_rows (repo, rkey, cid) values (1, 'open', '\\x')`) // the build waits for this transaction
+  const stop = new AbortController()
+  const reason = new Error('stopped')
+  setTimeout(() => stop.abort(reason), 300)
+  await expect(finish(database, { config, signal: stop.signal })).rejects.toBe(reason)
+  await blocker.query('rollback')
+  blocker.release()
+  const result = await finish(database, { config })
+  expect(result).toMatchObject({ busy: false, dropped: [names[0]], present: [] })
+  expect(result.built.map((index) => index.name)).toEqual(names)
+})
+
+test('only one process builds', async () => {
+  await using database = await openWithLikes(1_000)
+  const results = await Promise.all([finish(database, { config }), finish(database, { config })])
+  expect(results.map((result) => result.busy).sort()).toEqual([false, true])
+})

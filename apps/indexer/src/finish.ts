@@ -1,0 +1,152 @@
+// Builds the secondary indexes that the config wants and the database lacks: after the first load, or by `indexer finish`.
+// Writers go on meanwhile (`concurrently`). The surprise: an index that a kill left half built is there but invalid; it is
+// dropped and built again, and that is all that resuming takes.
+import type { Pool, PoolClient } from 'pg'
+import type { Config } from './config.ts'
+import { sqlState } from './database-errors.ts'
+import { type IndexStatement, indexStatements } from './schema-indexes.ts'
+import { quoteName } from './schema-sql.ts'
+
+export interface FinishOptions {
+  config: Config
+  /** Aborting cancels the build that is under way; the next run starts it anew. */
+  signal?: AbortSignal
+  onProgress?: (progress: FinishProgress) => void
+  /** Memory for one build, as Postgres writes it. */
+  maintenanceMemory?: string
+}
+
+export interface FinishProgress {
+  /** The index that is being built, and how many there are to build in all. */
+  index: string
+  number: number
+  of: number
+  /** 0 to 1 of the phase that takes longest, reading the table; undefined in others. */
+  fraction: number | undefined
+  phase: string
+}
+
+export interface FinishResult {
+  /** Another process is at it; nothing was done. */
+  busy: boolean
+  built: { name: string; ms: number; bytes: number }[]
+  /** Left half built by a kill, and dropped. */
+  dropped: string[]
+  /** Were there before. */
+  present: string[]
+}
+
+/** Throws what Postgres says, or the signal's reason. */
+export async function finish(database: { pool: Pool; schema: string }, options: FinishOptions): Promise<FinishResult> {
+  const { pool, schema } = database
+  const result: FinishResult = { busy: false, built: [], dropped: [], present: [] }
+  const client = await pool.connect()
+  try {
+    const { rows } = await client.query<{ ours: boolean }>(tryLock, [finishLock, schema])
+    if (rows[0]?.ours !== true) return { ...result, busy: true }
+    await client.query(`set maintenance_work_mem = '${options.maintenanceMemory ?? '256MB'}'`)
+    await buildMissing({ client, pool, schema, options, result })
+    return result
+  } finally {
+    await letGo(client, schema)
+  }
+}
+
+/** A connection that cannot be asked any more takes its lock along. */
+async function letGo(client: PoolClient, schema: string): Promise<void> {
+  try {
+    await client.query('reset maintenance_work_mem')
+    await client.query('select pg_advisory_unlock($1, hashtext($2))', [finishLock, schema])
+    client.release()
+  } catch {
+    client.release(true)
+  }
+}
+
+interface Build {
+  client: PoolClient
+  pool: Pool
+  schema: string
+  options: FinishOptions
+  result: FinishResult
+}
+
+const finishLock = 7_346_114 // any number: one process builds, whatever the others think
+const tryLock = 'select pg_try_advisory_lock($1, hashtext($2)) as ours'
+const pollMs = 500
+const queryCanceled = '57014'
+
+async function buildMissing(build: Build): Promise<void> {
+  const { client, schema, options, result } = build
+  const there = await readIndexes(client, schema)
+  const wanted = indexStatements(options.config, schema)
+  const missing = wanted.filter((index) => there.get(index.name) !== true)
+  result.present.push(...wanted.filter((index) => there.get(index.name) === true).map((index) => index.name))
+  for (const { name } of missing) {
+    if (!there.has(name)) continue
+    await client.query(`drop index concurrently if exists ${schema}.${quoteName(name)}`)
+    result.dropped.push(name)
+  }
+  for (const [i, index] of missing.entries()) {
+    options.signal?.throwIfAborted()
+    await buildOne(build, index, { number: i + 1, of: missing.length })
+  }
+  for (const table of new Set(missing.map((index) => index.rowsName)))
+    await client.query(`analyze ${schema}.${quoteName(table)}`)
+}
+
+/** By name: valid or not. */
+async function readIndexes(client: PoolClient, schema: string): Promise<Map<string, boolean>> {
+  const { rows } = await client.query<{ name: string; valid: boolean }>(listIndexes, [schema])
+  return new Map(rows.map((row) => [row.name, row.valid]))
+}
+
+const listIndexes = `
+  select c.relname as name, i.indisvalid and i.indisready as valid
+  from pg_index i
+  join pg_class c on c.oid = i.indexrelid
+  join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = $1`
+
+async function buildOne(build: Build, index: IndexStatement, place: { number: number; of: number }): Promise<void> {
+  const { client, pool, schema, options, result } = build
+  const { rows: self } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+  const pid = self[0]?.pid ?? 0
+  const startedAt = performance.now()
+  const poll = setInterval(() => {
+    reportProgress(pool, pid, { ...place, index: index.name }, options).catch(() => undefined) // a look that fails is looked again
+  }, pollMs)
+  const cancel = () => void pool.query('select pg_cancel_backend($1)', [pid]).catch(() => undefined)
+  options.signal?.addEventListener('abort', cancel, { once: true })
+  try {
+    await client.query(index.statement)
+  } catch (error) {
+    if (sqlState(error) === queryCanceled) options.signal?.throwIfAborted()
+    throw error
+  } finally {
+    clearInterval(poll)
+    options.signal?.removeEventListener('abort', cancel)
+  }
+  const { rows } = await client.query<{ bytes: string }>('select pg_relation_size($1::regclass)::text as bytes', [
+    `${schema}.${quoteName(index.name)}`,
+  ])
+  result.built.push({ name: index.name, ms: Math.round(performance.now() - startedAt), bytes: Number(rows[0]?.bytes) })
+}
+
+async function reportProgress(
+  pool: Pool,
+  pid: number,
+  place: { index: string; number: number; of: number },
+  options: FinishOptions,
+): Promise<void> {
+  if (options.onProgress === undefined) return
+  const { rows } = await pool.query<{ phase: string; done: number; total: number }>(readProgress, [pid])
+  const row = rows[0]
+  if (row === undefined) return
+  options.onProgress({ ...place, phase: row.phase, fraction: row.total > 0 ? row.done / row.total : undefined })
+}
+
+const readProgress = `
+  select phase, greatest(blocks_done, tuples_done)::float8 as done,
+    case when blocks_done >= tuples_done then blocks_total else tuples_total end::float8 as total
+  from pg_stat_progress_create_index where pid = $1`

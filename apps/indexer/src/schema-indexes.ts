@@ -1,0 +1,31 @@
+// The secondary indexes of a config as data and as SQL. They are built after the load, by finish.ts: an index on random URIs
+// costs 2.4x during it.
+import type { Config, Table, TableIndex } from './config.ts'
+import { quoteName, tableName } from './schema-sql.ts'
+
+export interface IndexStatement {
+  /** The table below the view. */
+  rowsName: string
+  name: string
+  /** `create index concurrently`: it cannot run inside a transaction. */
+  statement: string
+}
+
+export function indexStatements(config: Config, schema: string): IndexStatement[] {
+  return config.tables.flatMap((table) =>
+    table.indexes.map((index) => ({
+      rowsName: table.rowsName,
+      name: index.name,
+      statement: createIndex(schema, table, index),
+    })),
+  )
+}
+
+/** Nulls are left out where nobody looks for them: most posts are no replies. Times are also sorted by, so theirs are all in. */
+function createIndex(schema: string, table: Table, index: TableIndex): string {
+  const columns = index.columns.map(quoteName).join(', ')
+  const [only] = index.columns.length === 1 ? index.columns : []
+  const isTime = table.columns.some((column) => column.name === only && column.type === 'timestamptz')
+  const notNull = only === undefined || isTime ? '' : ` where ${columns} is not null`
+  return `create index concurrently ${quoteName(index.name)} on ${schema}.${tableName(table)} using ${index.using} (${columns})${notNull}`
+}
