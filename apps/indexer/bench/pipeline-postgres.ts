@@ -1,0 +1,63 @@
+// The bench's Postgres: the indexer's own embedded one, with its settings, in a temporary folder; a fresh database per case.
+// Everything is removed when it is disposed of.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Client } from 'pg'
+import { openEmbeddedDatabase } from '../src/embedded-database.ts'
+import { cpuMsOfFamily } from './pipeline-usage.ts'
+
+export interface BenchPostgres extends AsyncDisposable {
+  /** Drops the last one. */
+  freshDatabase(): Promise<string>
+  cpuMs(): number
+  settings(): Promise<Record<string, string>>
+}
+
+const shown = [
+  'server_version',
+  'fsync',
+  'synchronous_commit',
+  'full_page_writes',
+  'autovacuum',
+  'shared_buffers',
+  'max_wal_size',
+  'wal_level',
+  'checkpoint_timeout',
+]
+
+export async function openBenchPostgres(): Promise<BenchPostgres> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'atproto-indexer-bench-'))
+  const server = await openEmbeddedDatabase({ dataDir, log: { debug: () => {}, warn: () => {} } })
+  let databases = 0
+  return {
+    async freshDatabase() {
+      await ask(server.url, `drop database if exists bench_${databases} with (force)`)
+      databases++
+      await ask(server.url, `create database bench_${databases}`)
+      return server.url.replace(/\/indexer$/, `/bench_${databases}`)
+    },
+    cpuMs: () => cpuMsOfFamily(server.pid()),
+    async settings() {
+      const rows = await ask<{ name: string; setting: string }>(
+        server.url,
+        `select name, current_setting(name) as setting from pg_settings where name = any('{${shown}}') order by 1`,
+      )
+      return Object.fromEntries(rows.map(({ name, setting }) => [name, setting]))
+    },
+    async [Symbol.asyncDispose]() {
+      await server.stop()
+      rmSync(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+export async function ask<Row extends object>(url: string, text: string, values: unknown[] = []): Promise<Row[]> {
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  try {
+    return (await client.query<Row>(text, values)).rows
+  } finally {
+    await client.end()
+  }
+}

@@ -1,0 +1,103 @@
+// One run of the real indexer as a child process against the farm: options in, wall time, CPU by process and peak memory out.
+// The wall time is that of the whole command: start, schema, listing, resolution, crawl, last commit, end.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { FarmOptions, FarmUrls } from './pipeline-farm.ts'
+import type { BenchPostgres } from './pipeline-postgres.ts'
+import { type Usage, usageOf } from './pipeline-usage.ts'
+
+export interface Farm extends AsyncDisposable {
+  urls: FarmUrls
+  cpuMs(): number
+}
+
+const condition = '--conditions=workspace-source'
+const path = (name: string) => new URL(name, import.meta.url).pathname
+
+export async function startFarm(options: FarmOptions): Promise<Farm> {
+  const child = spawn(process.execPath, [condition, path('pipeline-farm.ts'), JSON.stringify(options)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const lines = createInterface({ input: child.stdout })
+  const [line]: unknown[] = await once(lines, 'line')
+  const urls: FarmUrls = JSON.parse(String(line))
+  return {
+    urls,
+    cpuMs: () => usageOf(urls.pid)?.cpuMs ?? 0,
+    [Symbol.asyncDispose]: async () => {
+      child.stdin.end()
+      if (child.exitCode === null) await once(child, 'exit')
+    },
+  }
+}
+
+export interface IndexerRun {
+  wallMs: number
+  indexer: Usage
+  postgresCpuMs: number
+  farmCpuMs: number
+  repos: number
+  rows: number
+  /** The indexer's own summary. */
+  summary: Summary
+}
+
+interface Summary {
+  balance: { done: number; discovered: number }
+  tables: { name: string; rows: number }[]
+  peakHeldBytes: number
+}
+
+export interface RunOptions {
+  farm: Farm
+  postgres: BenchPostgres
+  url: string
+  args?: string[]
+  /** Of Node, such as --cpu-prof. */
+  nodeArgs?: string[]
+}
+
+/** Throws when a repo is not done at the end. */
+export async function runIndexer({ farm, postgres, url, args = [], nodeArgs = [] }: RunOptions): Promise<IndexerRun> {
+  const { relayUrl, plcUrl, repos } = farm.urls
+  const network = ['--relay', relayUrl, '--plc', plcUrl, '--allow-private-hosts', '--database', url]
+  const spillDir = join(tmpdir(), `atproto-indexer-bench-spill-${process.pid}`)
+  const command = [...nodeArgs, condition, path('../src/cli.ts'), 'run', '--no-live', '--log-json', ...network]
+  const before = { postgres: postgres.cpuMs(), farm: farm.cpuMs() }
+  const startMs = performance.now()
+  const child = spawn(process.execPath, [...command, '--spill-dir', spillDir, ...args], {
+    stdio: ['ignore', 'pipe', process.env.BENCH_LOG ? 'inherit' : 'ignore'],
+  })
+  const watch = watchUsage(child)
+  const output: Buffer[] = []
+  child.stdout.on('data', (bytes: Buffer) => output.push(bytes))
+  await once(child, 'close')
+  const wallMs = performance.now() - startMs
+  if (child.exitCode !== 0) throw new Error(`the indexer ended with ${child.exitCode ?? child.signalCode}`)
+  const summary: Summary = JSON.parse(Buffer.concat(output).toString('utf8'))
+  if (summary.balance.done !== repos) throw new Error(`${summary.balance.done} of ${repos} repos are done`)
+  return {
+    wallMs,
+    indexer: watch(),
+    postgresCpuMs: postgres.cpuMs() - before.postgres,
+    farmCpuMs: farm.cpuMs() - before.farm,
+    repos,
+    rows: summary.tables.reduce((sum, { rows }) => sum + rows, 0),
+    summary,
+  }
+}
+
+/** The last look at a process before it ended. */
+function watchUsage(child: ChildProcess): () => Usage {
+  let last: Usage = { cpuMs: 0, peakRssBytes: 0 }
+  const look = () => {
+    const now = usageOf(child.pid ?? -1)
+    if (now !== undefined && now.cpuMs >= last.cpuMs && now.peakRssBytes > 0) last = now
+  }
+  const timer = setInterval(look, 20)
+  child.once('exit', () => clearInterval(timer))
+  return () => last
+}

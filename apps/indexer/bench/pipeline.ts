@@ -1,0 +1,142 @@
+// How close does the whole come to what Postgres can take? `npm run bench:pipeline [-- --json] [--scale 0.05]`.
+// A farm on loopback (relay, PLC, 8 PDSs; a process of its own) serves 20,000 ready repos and three of 100 MiB to the real
+// indexer, a child process, which fills the embedded Postgres on the same cores; then psql loads the same rows into the same
+// tables. Each side runs once, they take a minute; `--rounds` repeats both in turn.
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { openBenchPostgres } from './pipeline-postgres.ts'
+import { loadWithPsql, type PsqlLoad } from './pipeline-psql.ts'
+import { storeRepos } from './pipeline-repos.ts'
+import { type IndexerRun, runIndexer, startFarm } from './pipeline-run.ts'
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    scale: { type: 'string', default: '1' },
+    seed: { type: 'string', default: process.env.SEED ?? '1' },
+    rounds: { type: 'string', default: '1' },
+    only: { type: 'string', default: 'whole,tiny structure,tiny full' },
+    'indexer-args': { type: 'string', default: '' },
+    'node-args': { type: 'string', default: '' },
+  },
+})
+
+const MiB = 1024 * 1024
+const hosts = 8
+const bigRepos = 3
+/** Tiny: up to twice the median of 20. */
+const tinyRecords = 40
+const scale = Number(values.scale)
+const split = (text: string) => text.split(' ').filter((part) => part !== '')
+
+interface Case {
+  case: string
+  side: string
+  medianMs: number
+  reps: number
+  rows: number
+  rowsPerSecond: number
+  [more: string]: unknown
+}
+
+const { dir } = await storeRepos({
+  seed: Number(values.seed),
+  repos: Math.round(20_000 * scale),
+  bigRepos,
+  bigBytes: 100 * MiB * scale,
+})
+await using postgres = await openBenchPostgres()
+const cases: Case[] = []
+const wanted = values.only.split(',')
+if (wanted.includes('whole')) await measureWhole()
+for (const verify of ['structure', 'full'] as const) {
+  if (wanted.includes(`tiny ${verify}`)) await measureTiny(verify)
+}
+report(await postgres.settings())
+
+async function measureWhole(): Promise<void> {
+  const runs: IndexerRun[] = []
+  const loads: PsqlLoad[] = []
+  for (let round = 0; round < Number(values.rounds); round++) {
+    const url = await postgres.freshDatabase()
+    runs.push(await run(url, {}, []))
+    loads.push(await loadWithPsql(url, postgres))
+  }
+  const loaded = median(loads)
+  if (loaded.rows !== median(runs).rows) throw new Error('psql and the indexer wrote other rows')
+  cases.push(describe('whole', runs))
+  const { client, wallMs, rows, bytes, postgresCpuMs, clientCpuMs } = loaded
+  const perRow = (ms: number) => round((ms * 1000) / rows)
+  cases.push({
+    case: 'whole',
+    side: `${client} \\copy`,
+    medianMs: Math.round(wallMs),
+    reps: loads.length,
+    rows,
+    bytes,
+    rowsPerSecond: Math.round((rows * 1000) / wallMs),
+    cpuMicrosPerRow: { client: perRow(clientCpuMs), postgres: perRow(postgresCpuMs) },
+  })
+}
+
+async function measureTiny(verify: 'structure' | 'full'): Promise<void> {
+  const runs: IndexerRun[] = []
+  for (let round = 0; round < Number(values.rounds); round++) {
+    runs.push(await run(await postgres.freshDatabase(), { maxRecords: tinyRecords }, ['--verify', verify]))
+  }
+  cases.push(describe(`tiny repos, ${verify}`, runs))
+}
+
+async function run(url: string, filter: { maxRecords?: number }, args: string[]): Promise<IndexerRun> {
+  await using farm = await startFarm({ dir, hosts, ...filter })
+  const nodeArgs = split(values['node-args'])
+  return await runIndexer({ farm, postgres, url, nodeArgs, args: [...args, ...split(values['indexer-args'])] })
+}
+
+function describe(name: string, runs: readonly IndexerRun[]): Case {
+  const { wallMs, rows, repos, indexer, postgresCpuMs, farmCpuMs, summary } = median(runs)
+  const perRow = (ms: number) => round((ms * 1000) / rows)
+  return {
+    case: name,
+    side: 'indexer',
+    medianMs: Math.round(wallMs),
+    reps: runs.length,
+    rows,
+    rowsPerSecond: Math.round((rows * 1000) / wallMs),
+    repos,
+    reposPerSecond: Math.round((repos * 1000) / wallMs),
+    peakRssMiB: Math.round(Math.max(...runs.map((one) => one.indexer.peakRssBytes)) / MiB),
+    peakHeldMiB: Math.round(summary.peakHeldBytes / MiB),
+    cpuMs: Math.round(indexer.cpuMs),
+    cpuMicrosPerRow: { indexer: perRow(indexer.cpuMs), postgres: perRow(postgresCpuMs), farm: perRow(farmCpuMs) },
+  }
+}
+
+function report(settings: Record<string, string>): void {
+  const machine = {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    node: process.version,
+    postgres: settings,
+  }
+  const [ours, psql] = cases.filter((one) => one.case === 'whole')
+  const ratios = ours && psql ? { [`whole/${psql.side}`]: round(psql.medianMs / ours.medianMs) } : {}
+  if (values.json) {
+    console.log(JSON.stringify({ bench: 'pipeline', machine, scale, cases, ratios }))
+    return
+  }
+  console.log(machine)
+  for (const one of cases) console.log(one)
+  console.log(ratios)
+}
+
+/** The run with the median time. */
+function median<Run extends { wallMs: number }>(runs: readonly Run[]): Run {
+  const middle = runs.toSorted((a, b) => a.wallMs - b.wallMs)[runs.length >> 1]
+  if (middle === undefined) throw new Error('there is at least one round')
+  return middle
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100
+}
