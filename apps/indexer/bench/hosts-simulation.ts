@@ -54,10 +54,14 @@ type Event =
       resetAtMs: number | undefined
     }
 
-export function simulateHosts(
-  population: Population,
-  options: { seed: number; limits?: Partial<HostLimits> },
-): SimulationResult {
+export interface SimulationOptions {
+  seed: number
+  limits?: Partial<HostLimits>
+  /** Called when half of the repos are done: the moment to measure memory. */
+  onHalf?: () => void
+}
+
+export function simulateHosts(population: Population, options: SimulationOptions): SimulationResult {
   return new Simulation(population, options).run()
 }
 
@@ -66,6 +70,7 @@ class Simulation {
   private inFlight = 0
   private maxInFlight = 0
   private left = 0
+  private halfDone = false
   private readonly events = new EventQueue<Event>()
   private readonly free = new FreeTime()
   private readonly hosts: SimulatedHost[]
@@ -73,9 +78,11 @@ class Simulation {
   private readonly scheduler: Hosts
   private readonly population: Population
   private readonly random: () => number
+  private readonly onHalf: (() => void) | undefined
 
-  constructor(population: Population, { seed, limits }: { seed: number; limits?: Partial<HostLimits> }) {
+  constructor(population: Population, { seed, limits, onHalf }: SimulationOptions) {
     this.population = population
+    this.onHalf = onHalf
     this.random = randomFrom(seed)
     const { failureShare, maxInFlight } = population
     this.scheduler = createHosts({ now: () => this.nowMs, maxInFlight, limits })
@@ -100,7 +107,12 @@ class Simulation {
       this.reopen(host)
       this.expectTurningPoint(host)
     }
+    const half = this.left >> 1
     while (this.left > 0) {
+      if (this.left === half && !this.halfDone) {
+        this.halfDone = true
+        this.onHalf?.()
+      }
       const next = this.scheduler.next()
       if ('origin' in next) this.send(next.origin)
       else this.pass(next.waitMs)

@@ -24,6 +24,9 @@ export interface PaceLimits {
 /** Requests remembered by their time; an answer that is older than all of them says nothing about what is left. */
 const rememberedSends = 128
 
+/** The grain of Date.now(): what is due in this millisecond is due now. */
+const clockMs = 1
+
 export class Bucket {
   /** What the host said last. */
   limit: number | undefined
@@ -61,14 +64,16 @@ export class Bucket {
   /** The earliest time at which a request may be sent. */
   readyAt(nowMs: number): number {
     const even = nowMs < this.slowUntilMs || this.scale < 1
-    return Math.max(this.notBeforeMs, this.dueMs - (even ? 0 : this.burstMs))
+    return Math.max(this.notBeforeMs, this.dueMs - Math.max(even ? 0 : this.burstMs, clockMs))
   }
 
   take(nowMs: number): void {
     this.sendTimes[this.sent++ % rememberedSends] = nowMs
-    this.dueMs = Math.max(nowMs, this.dueMs) + this.currentInterval(nowMs)
+    const fromMs = Math.max(nowMs, this.dueMs)
+    const toMs = fromMs + this.currentInterval(fromMs)
     // Where the spreading ends, a new window begins with all its requests.
-    if (nowMs < this.slowUntilMs) this.dueMs = Math.min(this.dueMs, this.slowUntilMs)
+    const beyond = fromMs < this.slowUntilMs ? Math.max(toMs - this.slowUntilMs, 0) / (toMs - fromMs) : 0
+    this.dueMs = beyond === 0 ? toMs : this.slowUntilMs + beyond * this.currentInterval(this.slowUntilMs)
   }
 
   /** A request that was taken and not sent. */

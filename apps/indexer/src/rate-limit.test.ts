@@ -20,7 +20,9 @@ describe('readRateLimit', () => {
       date: new Date(nowMs + 3600_000).toUTCString(),
       'ratelimit-reset': String(hostSeconds + 3600 + 20),
     }
-    expect(readRateLimit(headers, nowMs)).toEqual({ resetMs: 20_000 })
+    expect(readRateLimit(headers, nowMs)).toEqual({ resetMs: 19_500 })
+    const close = { date: new Date(nowMs - 1000).toUTCString(), 'ratelimit-reset': String(hostSeconds + 20) }
+    expect(readRateLimit(close, nowMs)).toEqual({ resetMs: 20_000 })
   })
 
   it('reads a reset in seconds, in milliseconds since the epoch, and x- headers', () => {

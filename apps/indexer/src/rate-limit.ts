@@ -22,7 +22,7 @@ export type HeaderMap = Readonly<Record<string, string | string[] | undefined>>
 export const maxRetryAfterMs = 24 * 3600_000
 
 export function readRateLimit(headers: HeaderMap, nowMs: number): RateLimit {
-  const hostNowMs = Date.parse(text(headers, 'date') ?? '') || nowMs
+  const hostNowMs = hostClock(text(headers, 'date'), nowMs)
   const combined = text(headers, 'ratelimit') ?? ''
   const policy = text(headers, 'ratelimit-policy') ?? text(headers, 'x-ratelimit-policy') ?? ''
   const limit = number(headers, 'limit') ?? parameter(combined, 'limit') ?? parameter(policy, 'q') ?? leading(policy)
@@ -37,6 +37,12 @@ export function readRateLimit(headers: HeaderMap, nowMs: number): RateLimit {
     ...(windowSeconds !== undefined && windowSeconds > 0 ? { windowMs: windowSeconds * 1000 } : {}),
     ...(retryAfterMs !== undefined ? { retryAfterMs } : {}),
   }
+}
+
+/** `date` has whole seconds: a clock that agrees with ours within two is taken to be ours. */
+function hostClock(date: string | undefined, nowMs: number): number {
+  const hostMs = Date.parse(date ?? '')
+  return Number.isNaN(hostMs) || Math.abs(hostMs + 500 - nowMs) < 2000 ? nowMs : hostMs + 500
 }
 
 function text(headers: HeaderMap, name: string): string | undefined {

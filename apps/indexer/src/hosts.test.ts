@@ -1,0 +1,203 @@
+import { describe, expect, it } from 'vitest'
+import { createPopulation, randomFrom } from '../bench/hosts-population.ts'
+import { simulateHosts } from '../bench/hosts-simulation.ts'
+import { IndexerError } from './errors.ts'
+import { createHosts, type Hosts, type HostsOptions, unpacedHosts } from './hosts.ts'
+import { Heap } from './hosts-heap.ts'
+
+const a = 'https://a.example'
+const b = 'https://b.example'
+const limit = (requests: number, seconds: number) => ({ limit: requests, windowMs: seconds * 1000 })
+
+function open(options: Partial<HostsOptions> = {}): { hosts: Hosts; clock: { ms: number }; take: () => string[] } {
+  const clock = { ms: 0 }
+  const hosts = createHosts({ now: () => clock.ms, maxInFlight: 256, ...options })
+  const take = () => {
+    const origins: string[] = []
+    for (let next = hosts.next(); 'origin' in next; next = hosts.next()) origins.push(next.origin)
+    return origins
+  }
+  return { hosts, clock, take }
+}
+
+const answered = (hosts: Hosts, origin: string) => {
+  const rateLimit = limit(1_000_000, 1)
+  hosts.seen({ origin, kind: 'repo', status: 200, rateLimit, requestedAtMs: 0 })
+  hosts.finished(origin, 'ok')
+}
+
+describe('the scheduler', () => {
+  const firstSeed = Number(process.env.SEED ?? 1)
+  it.each([0, 1, 2, 3, 4, 5, 6, 7])(
+    'keeps hosts busy and none over its limit, whatever befalls them (seed + %d)',
+    (offset) => {
+      const seed = firstSeed + offset
+      const result = simulateHosts(createPopulation({ seed, hosts: 40, maxRepos: 20_000 }), { seed })
+      expect(result.maxInFlight, `SEED=${seed}`).toBeLessThanOrEqual(256)
+      expect(result.idleShare, `SEED=${seed}`).toBeLessThan(0.03)
+      for (const host of result.hosts) {
+        expect(host.idleShare, `SEED=${seed}`).toBeLessThan(0.03)
+        expect(host.overLimit + host.refused, `SEED=${seed}`).toBe(0)
+      }
+    },
+  )
+
+  it('gives no turn when nobody has work, and none past the limit in flight', () => {
+    const { hosts, take } = open({ maxInFlight: 7, limits: unpacedHosts })
+    expect(hosts.next()).toEqual({ waitMs: undefined })
+    hosts.setWork(a, 100)
+    expect(take()).toHaveLength(7)
+    expect(hosts.next()).toEqual({ waitMs: undefined })
+    hosts.finished(a, 'ok')
+    expect(take()).toHaveLength(1)
+  })
+
+  it('says how long to wait for the next turn', () => {
+    const { hosts, clock, take } = open()
+    hosts.setWork(a, 100)
+    expect(take()).toHaveLength(1)
+    const next = hosts.next()
+    if (!('waitMs' in next) || next.waitMs === undefined) throw new Error('a wait was expected')
+    expect(next.waitMs).toBeGreaterThan(49)
+    clock.ms += next.waitMs
+    expect(take()).toHaveLength(1)
+  })
+
+  it('asks a host a few times until it has answered once', () => {
+    const { hosts, take } = open({ limits: unpacedHosts })
+    hosts.setWork(a, 1000)
+    expect(take()).toHaveLength(20)
+    answered(hosts, a)
+    expect(take()).toHaveLength(256 - 19)
+  })
+
+  it('shares half of the slots evenly, however much work one host has', () => {
+    const { hosts, take } = open({ maxInFlight: 100, limits: unpacedHosts })
+    for (const origin of [a, b]) {
+      hosts.setWork(origin, 1)
+      hosts.next()
+      answered(hosts, origin)
+    }
+    hosts.setWork(a, 1_000_000)
+    hosts.setWork(b, 1000)
+    const turns = take()
+    expect(turns.filter((origin) => origin === b).length).toBeGreaterThanOrEqual(25)
+    expect(turns.filter((origin) => origin === a).length).toBeGreaterThan(50)
+  })
+
+  it('lets every host have its turn when there are more hosts than slots', () => {
+    const { hosts, clock } = open({ maxInFlight: 4 })
+    for (let index = 0; index < 40; index++) hosts.setWork(`https://h${index}.example`, 1000)
+    const turns = new Map<string, number>()
+    for (let round = 0; round < 4000; round++) {
+      const next = hosts.next()
+      if ('origin' in next) turns.set(next.origin, (turns.get(next.origin) ?? 0) + 1)
+      for (const { origin, inFlight } of hosts.describe())
+        if (inFlight > 0 && round % 3 === 0) hosts.finished(origin, 'ok')
+      clock.ms += 10
+    }
+    expect(turns.size).toBe(40)
+    expect(Math.min(...turns.values())).toBeGreaterThan(5)
+  })
+
+  it('leaves a host that died alone while the others go on, and finds it again', () => {
+    const { hosts, clock, take } = open({ limits: unpacedHosts })
+    hosts.setWork(a, 1000)
+    for (const origin of take()) hosts.finished(origin, { error: new IndexerError('ConnectFailed', 'no') })
+    expect(hosts.describe()[0]).toMatchObject({ state: 'cooling', inFlight: 0 })
+    expect(hosts.next()).toEqual({ waitMs: 5000 })
+    hosts.setWork(b, true)
+    expect(take()[0]).toBe(b)
+    clock.ms = 5000
+    expect(take().filter((origin) => origin === a)).toHaveLength(1)
+    hosts.finished(a, 'ok')
+    expect(take().filter((origin) => origin === a).length).toBeGreaterThan(50)
+  })
+
+  it('does not blame a host for what is not its fault', () => {
+    const { hosts, take } = open({ limits: unpacedHosts })
+    hosts.setWork(a, 1000)
+    const blameless = ['RepoNotFound', 'XrpcRefused', 'SpillDiskFull', 'RateLimited', 'DatabaseUnavailable'] as const
+    for (let round = 0; round < 100; round++) {
+      take()
+      for (const code of blameless) hosts.finished(a, { error: new IndexerError(code, 'x') })
+      take()
+      hosts.finished(a, { error: new Error('a bug') })
+    }
+    expect(hosts.describe()[0]).toMatchObject({ state: 'ok', failures: 0 })
+  })
+
+  it('heeds a 429 of getRepo for repos only, and one of the rest for the rest only', () => {
+    const { hosts } = open()
+    hosts.setWork(a, 10)
+    hosts.seen({ origin: a, kind: 'repo', status: 429, rateLimit: { retryAfterMs: 60_000 }, requestedAtMs: 0 })
+    expect(hosts.next()).toEqual({ waitMs: 61_000 })
+    expect(hosts.nextOther(a)).toEqual({ origin: a })
+    hosts.setWork(b, 10)
+    hosts.seen({ origin: b, kind: 'other', status: 429, rateLimit: { retryAfterMs: 30_000 }, requestedAtMs: 0 })
+    expect(hosts.next()).toEqual({ origin: b })
+    expect(hosts.nextOther(b)).toEqual({ waitMs: 31_000 })
+  })
+
+  it('takes back a turn that was not used', () => {
+    const { hosts, take } = open()
+    hosts.setWork(a, true)
+    for (let round = 0; round < 50; round++) {
+      expect(take()).toEqual([a])
+      hosts.finished(a, 'unused')
+    }
+    hosts.setWork(a, false)
+    expect(take()).toEqual([])
+  })
+
+  it('lets huge downloads leave their slot of the host, up to the lane', () => {
+    const { hosts, take } = open({ hostConcurrency: 4, limits: unpacedHosts })
+    hosts.setWork(a, 1000)
+    expect(take()).toHaveLength(4)
+    for (let huge = 0; huge < 16; huge++) {
+      expect(hosts.grewHuge(a)).toBe(true)
+      expect(take()).toHaveLength(1)
+    }
+    expect(hosts.grewHuge(a)).toBe(false)
+    for (let huge = 0; huge < 16; huge++) hosts.finished(a, 'ok', { huge: true })
+    expect(hosts.describe()[0]).toMatchObject({ huge: 0, inFlight: 4 })
+    expect(hosts.grewHuge(a)).toBe(true)
+  })
+
+  it('takes up after a restart what it knew before', () => {
+    const { hosts } = open()
+    const cooling = { origin: a, limit: undefined, windowMs: 0, deadSinceMs: -3600_000, coolUntilMs: 60_000 }
+    hosts.restore(cooling)
+    hosts.restore({ origin: b, limit: 100, windowMs: 100_000, deadSinceMs: undefined, coolUntilMs: undefined })
+    hosts.setWork(a, 10)
+    expect(hosts.next()).toEqual({ waitMs: 60_000 })
+    expect(hosts.describe()[1]?.requestsPerSecond).toBeLessThan(1)
+  })
+
+  it('forgets idle hosts when strangers name too many, and none that is cooling or has work', () => {
+    const { hosts } = open({ limits: { maxHosts: 100 } })
+    hosts.setWork(a, 10)
+    hosts.restore({ origin: b, limit: undefined, windowMs: 0, deadSinceMs: 0, coolUntilMs: 60_000 })
+    for (let index = 0; index < 10_000; index++) hosts.setWork(`https://h${index}.example`, 0)
+    const origins = hosts.describe().map(({ origin }) => origin)
+    expect(origins.length).toBeLessThanOrEqual(100)
+    expect(origins).toContain(a)
+    expect(origins).toContain(b)
+  })
+})
+
+it('the heap gives its items in order, whatever was taken out of its middle', () => {
+  const random = randomFrom(Number(process.env.SEED ?? 1))
+  const heap = new Heap<{ place: number; value: number }>((one, other) => one.value < other.value)
+  const items = Array.from({ length: 500 }, () => ({ place: -1, value: random() }))
+  for (const item of items) heap.add(item)
+  const kept = items.filter(() => random() < 0.6)
+  for (const item of items) if (!kept.includes(item)) heap.remove(item)
+  const order: number[] = []
+  for (let first = heap.first(); first; first = heap.first()) {
+    order.push(first.value)
+    heap.remove(first)
+  }
+  expect(order).toEqual(kept.map(({ value }) => value).sort((one, other) => one - other))
+  expect(heap.size).toBe(0)
+})
