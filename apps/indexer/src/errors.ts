@@ -79,6 +79,8 @@ export const errorCodes = {
   BodyStalled: 'retry',
   /** The body trickles below `minimumBytesPerSecond`, or took longer than `bodyTimeoutMs` in all. */
   BodyTooSlow: 'retry',
+  /** The host has not answered for as long as all retries of a repo take; its other repos fail with it. Looked at again hours later. */
+  HostDead: 'fail-repo',
   /** 429. The host says when to come back; the scheduler obeys. */
   RateLimited: 'retry',
   /** 5xx. The host cools down. */

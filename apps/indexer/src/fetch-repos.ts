@@ -5,7 +5,7 @@ import { errorClass, IndexerError } from './errors.ts'
 import type { Hosts } from './hosts.ts'
 import { type IndexContext, indexRepo } from './index-repo.ts'
 import type { Log } from './log.ts'
-import { type RetryPolicy, retryAt } from './retry-policy.ts'
+import { failedRetryAt, patienceMs, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { RunMetrics } from './run-metrics.ts'
 import type { ClaimedRepo, State } from './state.ts'
 import { Wakeup } from './wakeup.ts'
@@ -88,6 +88,8 @@ class HostQueues {
   readonly #waiting = new Map<string, ClaimedRepo[]>()
   readonly #claiming = new Map<string, Promise<number>>()
   readonly #hostIds = new Map<string, number>()
+  /** Dead hosts, probed from then on until the same patience is over again. */
+  readonly #gaveUpAtMs = new Map<string, number>()
 
   constructor(context: FetchContext) {
     this.#context = context
@@ -99,10 +101,38 @@ class HostQueues {
 
   /** Tells the scheduler which hosts have repos that wait or are due again. */
   async lookForWork(): Promise<void> {
-    for (const { hostId, origin } of await this.#context.state.hostsWithWork()) {
+    const { state, hosts, retry } = this.#context
+    const diedBeforeMs = Date.now() - patienceMs(retry)
+    const dead = new Map(hosts.describe().map(({ origin, deadSinceMs }) => [origin, deadSinceMs]))
+    for (const { hostId, origin } of await state.hostsWithWork()) {
       this.#hostIds.set(origin, hostId)
-      this.#context.hosts.setWork(origin, true)
+      const deadSinceMs = dead.get(origin)
+      const isDead = deadSinceMs !== undefined && deadSinceMs < diedBeforeMs
+      if (isDead && (this.#gaveUpAtMs.get(origin) ?? 0) < diedBeforeMs)
+        await this.#giveUp({ hostId, origin, deadSinceMs })
+      else hosts.setWork(origin, true)
     }
+  }
+
+  /** Repos of a host that has been dead for as long as a repo's retries take fail together, not one probe at a time. */
+  async #giveUp({
+    hostId,
+    origin,
+    deadSinceMs,
+  }: {
+    hostId: number
+    origin: string
+    deadSinceMs: number
+  }): Promise<void> {
+    const { state, hosts, log } = this.#context
+    const claims = this.#waiting.get(origin) ?? []
+    this.#waiting.delete(origin)
+    await state.releaseClaims(claims)
+    const message = `${origin} has not answered since ${new Date(deadSinceMs).toISOString()}`
+    const repos = await state.failHost(hostId, { code: 'HostDead', message, retryAt: failedRetryAt() })
+    hosts.setWork(origin, false)
+    this.#gaveUpAtMs.set(origin, Date.now())
+    log.warn({ host: origin, repos }, 'a host is dead: its repos have failed')
   }
 
   /** The next repo of a host; `undefined` when it has none. */
@@ -188,7 +218,7 @@ async function settle(claim: ClaimedRepo, error: unknown, context: FetchContext)
   } else if (kind === 'retry' && attempts < retry.maxAttempts) {
     await state.retryRepos([{ ...failure, retryAt: retryAt(attempts, retry, error) }])
   } else {
-    await state.failRepos([failure])
+    await state.failRepos([{ ...failure, retryAt: failedRetryAt() }])
   }
 }
 

@@ -4,7 +4,7 @@
 import { errorClass } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Resolver } from './resolve.ts'
-import { type RetryPolicy, retryAt } from './retry-policy.ts'
+import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { State } from './state.ts'
 import type { Resolved, Unresolved, UnresolvedOutcome } from './state-resolution.ts'
 import { Wakeup } from './wakeup.ts'
@@ -87,7 +87,7 @@ function judge(repo: Unresolved, error: unknown, context: ResolveContext): Unres
     code,
     message,
     class: found === 'retry' && !again ? 'fail-repo' : found,
-    retryAt: again ? retryAt(attempts, context.retry, error) : undefined,
+    retryAt: again ? retryAt(attempts, context.retry, error) : found === 'gone' ? undefined : failedRetryAt(),
   }
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { IndexerError } from './errors.ts'
-import { retryAt, retryDelayMs, withRetries } from './retry-policy.ts'
+import { patienceMs, retryAt, retryDelayMs, withRetries } from './retry-policy.ts'
 
 const policy = { baseDelayMs: 1000, maxAttempts: 3 }
 
@@ -33,4 +33,8 @@ test('only errors of class retry are tried again, and not for ever', async () =>
   expect(asked).toBe(3)
   await expect(withRetries(failing('AddressRefused'), quick, { signal })).rejects.toThrow('AddressRefused')
   expect(asked).toBe(4)
+})
+
+test('the patience with a dead host is what the waits of one repo add up to', () => {
+  expect(patienceMs({ baseDelayMs: 1000, maxAttempts: 4 })).toBe(1000 + 2000 + 4000)
 })

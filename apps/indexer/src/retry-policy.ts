@@ -23,6 +23,20 @@ export function retryAt(attempts: number, policy: RetryPolicy, error?: unknown):
   return new Date(typeof asked === 'number' ? Math.max(asked, atMs) : atMs)
 }
 
+/** How long all the waits of one repo are together: a host that is dead for longer has used up the patience of each. */
+export function patienceMs(policy: RetryPolicy): number {
+  let totalMs = 0
+  for (let attempts = 1; attempts < policy.maxAttempts; attempts++) totalMs += retryDelayMs(attempts, policy, () => 0.5)
+  return totalMs
+}
+
+/** A repo that has failed is looked at again by a run that comes this much later. */
+const failedRetryMs = 6 * 3_600_000
+
+export function failedRetryAt(): Date {
+  return new Date(Date.now() + failedRetryMs)
+}
+
 /** Runs `ask` until it answers, its error is not of class `retry`, or `maxAttempts` are used up; then throws the last error. */
 export async function withRetries<T>(
   ask: () => Promise<T>,

@@ -43,8 +43,42 @@ export function createOutcomes({ database, process }: StateContext) {
     failRepos: (outcomes: readonly RepoOutcome[]) => settle('failed', outcomes),
     /** Rows that it has stay, hidden from the views. */
     goneRepos: (outcomes: readonly RepoOutcome[]) => settle('gone', outcomes),
+
+    /** All repos that wait for a host which has been dead for too long, in batches; gives how many. */
+    async failHost(hostId: number, { code, message, retryAt }: Omit<RepoOutcome, 'claim'>): Promise<number> {
+      const values = [hostId, code, clip(message), retryAt?.toISOString() ?? null, failHostBatch]
+      let failed = 0
+      for (;;) {
+        const batch = await transact(database.pool, async (client) => {
+          const { rows } = await client.query<{ was: RepoState }>({ name: 'fail-host', text: failWaiting, values })
+          const changes = new CounterChanges()
+          for (const { was } of rows) changes.move(was, 'failed')
+          await changes.write(client, counterWriter(process(), 3))
+          return rows.length
+        })
+        failed += batch
+        if (batch < failHostBatch) return failed
+      }
+    },
   }
 }
+
+const failHostBatch = 5000
+
+// Leans on repos_waiting and repos_due.
+const failWaiting = `
+  with old as (
+    (select id, state from repos where state = 'waiting' and host_id = $1 limit $5)
+    union all (select id, state from repos where state in ('retry', 'stale') and host_id = $1 limit $5)
+    limit $5
+  ),
+  locked as (
+    select r.id, r.state from repos r where r.id in (select id from old) and r.state in ('waiting', 'retry', 'stale') order by r.id for update
+  )
+  update repos r
+  set state = 'failed', error_code = $2, error_message = $3, retry_at = $4::timestamptz, attempts = r.attempts + 1
+  from locked where r.id = locked.id
+  returning locked.state as was`
 
 // A repo that has rows and is gone is hidden in the same statement.
 const updateOutcomes = `
