@@ -117,10 +117,10 @@ beforeAll(async () => {
   run = await crawlFake(network, database, {
     options: { maxAttempts: attempts },
     httpLimits: {
-      headersTimeoutMs: 700,
-      bodyIdleTimeoutMs: 500,
+      headersTimeoutMs: 2000,
+      bodyIdleTimeoutMs: 2000,
       minimumBytesPerSecond: 1024,
-      minimumRateWindowMs: 1000,
+      minimumRateWindowMs: 3000,
       maxBodyBytes: 20 * 1024 * 1024,
       expansionFreeBytes: 1024 * 1024,
     },

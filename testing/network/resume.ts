@@ -93,7 +93,7 @@ class KilledCrawls {
 
   /** One run that a blow ends, or that completes in spite of it. */
   async #strike(schema: string, blow: Blow): Promise<'complete' | 'again'> {
-    const indexer = startIndexer(this.#args(schema), 'step' in blow ? killAt(blow, this.#dataDir) : {})
+    const indexer = startIndexer(this.#args(schema), 'step' in blow ? { env: killAt(blow, this.#dataDir) } : {})
     if ('afterMs' in blow) {
       await Promise.race([indexer.ended, sleep(blow.afterMs)])
       this.#hit(indexer.pid, blow.victim)

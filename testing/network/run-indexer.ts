@@ -18,10 +18,20 @@ export interface RunningIndexer {
 const launcher = join(import.meta.dirname, '../../indexer')
 const maxOutputChars = 2_000_000
 
+export interface RunIndexerOptions {
+  readonly env?: Readonly<Record<string, string>>
+  /** A command that runs the one that follows it, such as `unshare --mount`. */
+  readonly within?: readonly string[]
+}
+
 /** Without waiting. The process leads its own group, as a shell's job does. */
-export function startIndexer(args: readonly string[], env: Readonly<Record<string, string>> = {}): RunningIndexer {
+export function startIndexer(
+  args: readonly string[],
+  { env = {}, within = [] }: RunIndexerOptions = {},
+): RunningIndexer {
   const startedMs = performance.now()
-  const child = spawn(launcher, args, {
+  const [command = launcher, ...rest] = [...within, launcher, ...args]
+  const child = spawn(command, rest, {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NODE_OPTIONS: '', ...env },
@@ -42,5 +52,5 @@ export function startIndexer(args: readonly string[], env: Readonly<Record<strin
   return { pid: child.pid, ended }
 }
 
-export const runIndexer = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<RunResult> =>
-  startIndexer(args, env).ended
+export const runIndexer = (args: readonly string[], options?: RunIndexerOptions): Promise<RunResult> =>
+  startIndexer(args, options).ended
