@@ -9,8 +9,12 @@ import type { Log } from './log.ts'
 import { type RetryPolicy, withRetries } from './retry-policy.ts'
 import type { State } from './state.ts'
 
-/** The whole network is 50,000 pages of 1,000; a listing with more than this many does not end. */
-const maxPages = 1_000_000
+/**
+ * Every entry of a page is in `repos` once the page is committed, so a pass that has listed more entries than there are
+ * repos repeats itself, whatever its cursors say. The slack is for repos that come twice because they moved in the list.
+ */
+const maxEntries = (discovered: number): number => 1.5 * discovered + 10_000
+const pagesBetweenChecks = 50
 /** Empty pages in a row, each with a new cursor, after which nothing more is expected. */
 const maxEmptyPages = 100
 const pageLimit = 1000
@@ -48,7 +52,8 @@ export async function discover(source: Source, context: DiscoverContext): Promis
   const watch = new CursorWatch()
   let cursor = before.finishedAt ? undefined : before.cursor
   let emptyPages = 0
-  for (let pages = 0; pages < maxPages; pages++) {
+  let entries = 0
+  for (let pages = 1; ; pages++) {
     signal.throwIfAborted()
     const page = await withRetries(() => source.page(cursor), context.retry, {
       signal,
@@ -65,8 +70,11 @@ export async function discover(source: Source, context: DiscoverContext): Promis
     context.onPage()
     if (finished) return
     cursor = page.cursor
+    entries += page.rows.length
+    if (pages % pagesBetweenChecks !== 0) continue
+    const { discovered } = await state.readBalance()
+    if (entries <= maxEntries(discovered)) continue
+    const message = `${source.name} has listed ${entries} entries for ${discovered} repos, and goes on`
+    throw new IndexerError('ListingEndless', message, { details: { source: source.name, entries, discovered } })
   }
-  throw new IndexerError('ListingEndless', `${source.name} has more than ${maxPages} pages`, {
-    details: { source: source.name },
-  })
 }

@@ -41,7 +41,7 @@ export const errorCodes = {
   EmbeddedDatabaseFailed: 'stop-run',
   /** The servers of `demo` did not start; the message says why. */
   DemoFailed: 'stop-run',
-  /** The listing has more pages than the network has accounts. Another relay may do better. */
+  /** The listing has given more entries than there are repos, so it repeats itself without end. Another relay may do better. */
   ListingEndless: 'fail-repo',
 
   // What a repo turned out to be: index-repo.ts.
