@@ -77,6 +77,7 @@ async function indexOnce(
     }
     if (rows.lying.size > 0) return { lying: rows.lying }
     written = context.writer.add(rows.finish(walk.commit)).finally(() => rows.release())
+    written.catch(() => undefined) // whoever gets it handles it; until then the walk is being closed
     return { written, ...counts(walk, rows) }
   } catch (error) {
     if (error instanceof LyingBlocks) return { lying: rows.lying }
