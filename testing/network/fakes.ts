@@ -16,6 +16,8 @@ export interface FakeNetwork extends DemoNetwork {
   listingFault(fault: ListingFault | undefined): void
   /** The account moves: its DID document names another PDS, which serves it, and the old one has deactivated it. */
   migrate(account: DemoAccount, toPds: number): void
+  /** What the server would answer by itself. */
+  handle(request: DemoRequest, role: ServerRole): Promise<Reply>
   /** Asked before every request; a reply stands in for the server's. */
   intercept: ((request: DemoRequest, role: ServerRole) => Reply | Promise<Reply | undefined> | undefined) | undefined
 }
@@ -29,7 +31,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
   const repoFaults = new Map<string, Switch<RepoFault>>()
   const identityFaults = new Map<string, Switch<IdentityFault>>()
   const migrations = new Map<string, number>()
-  const handlers = new Map<number, Handler>()
+  const servers = new Map<string, Handler>()
   const listing: { fault: ListingFault | undefined; asked: number } = { fault: undefined, asked: 0 }
   let network: DemoNetwork | undefined
   let fake: FakeNetwork | undefined
@@ -37,14 +39,16 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
   const findAccount = (did: string | null) => network?.accounts.find((account) => account.did === did)
 
   function wrap(handler: Handler, role: ServerRole): Handler {
-    if (role.kind === 'pds') handlers.set(role.index, handler)
-    return async (request) => {
-      const replaced = await fake?.intercept?.(request, role)
-      if (replaced !== undefined) return replaced
-      if (role.kind === 'plc') return await answerPlc(handler, request)
-      if (role.kind === 'pds') return await answerPds(handler, request, role.index)
-      return await answerRelay(handler, request)
-    }
+    servers.set(nameOf(role), handler)
+    return async (request) => (await fake?.intercept?.(request, role)) ?? (await handle(request, role))
+  }
+
+  async function handle(request: DemoRequest, role: ServerRole): Promise<Reply> {
+    const handler = servers.get(nameOf(role))
+    if (handler === undefined) throw new Error(`no server ${nameOf(role)}`)
+    if (role.kind === 'plc') return await answerPlc(handler, request)
+    if (role.kind === 'pds') return await answerPds(handler, request, role.index)
+    return await answerRelay(handler, request)
   }
 
   async function answerPlc(handler: Handler, request: DemoRequest): Promise<Reply> {
@@ -62,7 +66,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
     const did = request.params.get('did')
     const movedTo = did === null ? undefined : migrations.get(did)
     const account = findAccount(did)
-    const origin = account && handlers.get(account.pds)
+    const origin = account && servers.get(`pds ${account.pds}`)
     if (movedTo !== undefined && origin !== undefined) {
       if (index !== movedTo) return xrpcError(400, 'RepoDeactivated', `Repo has been deactivated: ${did}`)
       return await origin(request)
@@ -79,7 +83,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
       neighbour: accounts.find((other) => other.status === 'active' && other !== account) ?? account,
       records: () => recordsOf(account),
       answer: async (wanted) => {
-        const host = handlers.get(findAccount(wanted)?.pds ?? index) ?? handler
+        const host = servers.get(`pds ${findAccount(wanted)?.pds}`) ?? handler
         return await host({ ...request, params: new URLSearchParams({ did: wanted }) })
       },
     })
@@ -101,6 +105,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
   network = await startDemoNetwork({ ...options, wrap })
   fake = {
     ...network,
+    handle,
     intercept: undefined,
     repoFault: ({ did }, fault, times = Number.POSITIVE_INFINITY) => void repoFaults.set(did, { fault, times }),
     identityFault: ({ did }, fault, times = Number.POSITIVE_INFINITY) => void identityFaults.set(did, { fault, times }),
@@ -112,6 +117,8 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
   }
   return fake
 }
+
+const nameOf = (role: ServerRole) => (role.kind === 'pds' ? `pds ${role.index}` : role.kind)
 
 function take<Fault>(switches: Map<string, Switch<Fault>>, did: string): Fault | undefined {
   const found = switches.get(did)

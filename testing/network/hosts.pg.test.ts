@@ -1,6 +1,8 @@
 // What whole servers do while a crawl runs: relays that list badly, hosts and directories that die, accounts that move.
 // One crawl each, of some dozen accounts.
+import { json, type Reply } from 'indexer/demo/server.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
+import { buildRepo, makeSigningKey, tidFromMicros } from 'repo-stream/fixtures'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { compareWithTruth, crawlFake, readOutcomes } from './crawl-fake.ts'
 import type { ListingFault } from './fake-listings.ts'
@@ -147,6 +149,60 @@ test('an account that moves while the crawl runs is fetched from its new host', 
   const { rows } = await database.pool.query<{ did: string; pds: string }>('select did, pds from accounts')
   const hosts = new Map(rows.map(({ did, pds }) => [did, pds]))
   for (const { did } of moving) expect(hosts.get(did)).toBe(network.pdsUrls[moves.get(did) ?? 0])
+})
+
+test('a host that limits requests is asked as fast as it allows, and never has to say 429', async () => {
+  await using one = await startFakeNetwork({ seed: 3, accounts: 60, pdsCount: 1, bigRepos: { count: 0, records: 0 } })
+  const [limit, windowSeconds] = [40, 4]
+  let [left, endsMs, refused] = [0, 0, 0]
+  one.intercept = async (request, role): Promise<Reply | undefined> => {
+    if (role.kind !== 'pds' || request.method !== 'com.atproto.sync.getRepo') return undefined
+    if (Date.now() >= endsMs) [left, endsMs] = [limit, Date.now() + windowSeconds * 1000]
+    const headers = {
+      'ratelimit-limit': String(limit),
+      'ratelimit-policy': `${limit};w=${windowSeconds}`,
+      'ratelimit-reset': String(Math.ceil(endsMs / 1000)),
+      'ratelimit-remaining': String(Math.max(0, --left)),
+    }
+    if (left >= 0) {
+      const reply = await one.handle(request, role)
+      return { ...reply, headers: { ...reply.headers, ...headers } }
+    }
+    refused++
+    return json(429, { error: 'RateLimitExceeded', message: 'Too Many Requests' }, { ...headers, 'retry-after': '4' })
+  }
+  const startedMs = performance.now()
+  expect((await crawlFake(one, database)).exitCode).toBe(0)
+  expect(refused).toBe(0)
+  expect(performance.now() - startedMs).toBeLessThan(20_000) // the limit alone asks for 6 seconds
+  const states = Array.from((await readOutcomes(database)).values(), ({ state }) => state)
+  expect(states.filter((state) => state !== 'done' && state !== 'gone')).toEqual([])
+})
+
+test('an account of did:web is resolved at its own domain and crawled', async () => {
+  const pds = network.pdsUrls[0] ?? ''
+  const did = `did:web:localhost%3A${new URL(pds).port}`
+  const signingKey = makeSigningKey('did:web', { curve: 'P-256' })
+  const value = { $type: 'app.bsky.feed.post', text: 'From a domain', createdAt: '2024-05-01T00:00:00.000Z' }
+  const key = `app.bsky.feed.post/${tidFromMicros(Date.UTC(2024, 4, 1) * 1000, 1)}`
+  const { car, head, rev } = buildRepo({ did, signingKey, records: [{ key, value }] })
+  network.intercept = (request, role) => {
+    if (role.kind === 'relay') return json(200, { repos: [{ did, head, rev, active: true }] })
+    if (request.method === '/.well-known/did.json') {
+      return json(200, {
+        id: did,
+        alsoKnownAs: ['at://web.demo.test'],
+        verificationMethod: [
+          { id: `${did}#atproto`, type: 'Multikey', controller: did, publicKeyMultibase: signingKey.did.slice(8) },
+        ],
+        service: [{ id: '#atproto_pds', type: 'AtprotoPersonalDataServer', serviceEndpoint: pds }],
+      })
+    }
+    return { status: 200, headers: { 'content-type': 'application/vnd.ipld.car' }, body: car }
+  }
+  expect((await crawlFake(network, database)).exitCode).toBe(0)
+  const { rows } = await database.pool.query('select uri, text from post')
+  expect(rows).toEqual([{ uri: `at://${did}/${key}`, text: value.text }])
 })
 
 test('loopback and http are refused unless they are permitted', async () => {
