@@ -9,9 +9,9 @@ import { version } from './version.ts'
 
 const databaseOptions = ['database', 'dataDir', 'schema'] as const satisfies OptionName[]
 const logOptions = ['logJson', 'logLevel'] as const satisfies OptionName[]
+const configOptions = ['config', 'collections'] as const satisfies OptionName[]
 const crawlOptions = [
-  'config',
-  'collections',
+  ...configOptions,
   'live',
   'concurrency',
   'hostConcurrency',
@@ -38,7 +38,7 @@ function buildProgram(): Command {
   addOptions(run, ['relay', 'plc', ...databaseOptions, ...crawlOptions, 'allowPrivateHosts', 'contact', ...logOptions])
   run.action(async (options: Options) => {
     const { run } = await import('./run.ts')
-    await crawlVerb(options, run)
+    await longVerb(options, run)
   })
   const demo = program
     .command('demo')
@@ -47,7 +47,22 @@ function buildProgram(): Command {
   demo.option('--accounts <n>', 'accounts of the network', Number, 500)
   demo.action(async (options: Options & { accounts: number }) => {
     const { demo } = await import('./demo.ts')
-    await crawlVerb(options, demo)
+    await longVerb(options, demo)
+  })
+  const tables = program.command('tables').description('print the tables that the config makes')
+  addOptions(tables, [...configOptions, 'schema'])
+  tables.option('--sql', 'as the SQL that makes them')
+  tables.action(async (options: Options & { sql?: boolean }) => {
+    const { tablesVerb } = await import('./tables-verb.ts')
+    await tablesVerb(options)
+  })
+  const finish = program
+    .command('finish')
+    .description('build the secondary indexes now, as the end of a first crawl does')
+  addOptions(finish, [...databaseOptions, ...configOptions, ...logOptions])
+  finish.action(async (options: Options) => {
+    const { finishVerb } = await import('./finish-verb.ts')
+    await longVerb(options, finishVerb)
   })
   const sql = program.command('sql').argument('[query]', 'one statement; without it a prompt')
   sql.description('read-only SQL on the database, no psql needed')
@@ -64,13 +79,13 @@ function buildProgram(): Command {
   return program
 }
 
-type CrawlVerb<T extends Options> = (
+type LongVerb<T extends Options> = (
   options: T,
   io: { log: Log; line: ProgressLine | undefined; signal: AbortSignal },
 ) => Promise<{ output: string; exitCode: number }>
 
 /** Runs a verb that takes long: the first Ctrl-C (or SIGTERM) ends it in order, the second at once. */
-async function crawlVerb<T extends Options>(options: T, verb: CrawlVerb<T>): Promise<void> {
+async function longVerb<T extends Options>(options: T, verb: LongVerb<T>): Promise<void> {
   const line = options.logJson ? undefined : new ProgressLine()
   const log = openLog({ json: options.logJson, level: options.logLevel, line })
   const stop = new AbortController()

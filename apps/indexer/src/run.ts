@@ -6,6 +6,8 @@ import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import { relaySource } from './discover.ts'
 import { fetchRepo } from './fetch.ts'
+import { finish } from './finish.ts'
+import { showIndexes } from './finish-verb.ts'
 import { createHosts, unpacedHosts } from './hosts.ts'
 import { type Http, openHttp } from './http.ts'
 import type { HttpLimits } from './http-limits.ts'
@@ -64,10 +66,13 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
     progress: { discovered: false, unlisted: [] } satisfies CrawlProgress as CrawlProgress,
   }
   try {
-    await using _display = showProgress(parts, io)
-    await crawl(assemble(options, parts, io), parts.progress)
+    await crawlShown(options, parts, io)
+    // The first full pass ends with the indexes that would have slowed it down.
+    if (parts.progress.unlisted.length === 0) {
+      await finish(database, { config, signal: io.signal, onProgress: showIndexes(io) })
+    }
   } catch (error) {
-    if (!io.signal.aborted) throw error
+    if (!isInterruption(error, io.signal)) throw error
   } finally {
     await writer.close()
     await state.end()
@@ -88,6 +93,16 @@ interface Parts {
   metrics: RunMetrics
   budget: MemoryBudget
   progress: CrawlProgress
+}
+
+async function crawlShown(options: Options, parts: Parts, io: RunIo): Promise<void> {
+  await using _display = showProgress(parts, io)
+  await crawl(assemble(options, parts, io), parts.progress)
+}
+
+/** Waits end with an AbortError, loops with the signal's own reason. */
+function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boolean {
+  return aborted && (error === reason || (error instanceof Error && error.name === 'AbortError'))
 }
 
 function assemble(options: Options, parts: Parts, { log, signal }: RunIo): CrawlContext {
