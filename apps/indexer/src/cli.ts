@@ -1,5 +1,6 @@
 // The command line: verbs, signals, exit codes. The only file that ends the process.
 // stdout is for results, stderr for progress. A verb loads its code when it runs, so that `--help` stays instant.
+import { existsSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { exitCodeOf, IndexerError } from './errors.ts'
 import { type Log, openLog } from './log.ts'
@@ -26,12 +27,21 @@ const crawlOptions = [
   'verify',
 ] as const satisfies OptionName[]
 
+/** Taken from the working folder when `--config` names none. */
+const configFile = 'indexer.config.ts'
+
 function buildProgram(): Command {
   const program = new Command('indexer')
     .description('Index the atproto network into typed tables of your own Postgres')
     .version(version)
     .showSuggestionAfterError()
     .exitOverride()
+    .hook('preAction', (_, verb) => {
+      const hasConfig = verb.options.some((option) => option.attributeName() === 'config')
+      if (hasConfig && verb.getOptionValue('config') === undefined && existsSync(configFile)) {
+        verb.setOptionValue('config', configFile)
+      }
+    })
   const run = program
     .command('run')
     .description('crawl every repo of a relay into Postgres; stopped, it goes on where it was')

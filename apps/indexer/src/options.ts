@@ -52,7 +52,7 @@ export const optionTable = {
     flags: '--config <file>',
     env: 'INDEXER_CONFIG',
     default: undefined,
-    help: 'indexer.config.ts; without it the Bluesky collections of the default config',
+    help: 'which collections and columns; without it ./indexer.config.ts, else the Bluesky collections',
   }),
   collections: spec<string[]>({
     flags: '--collections <nsids>',
