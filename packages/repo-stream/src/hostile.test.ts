@@ -13,7 +13,8 @@ import { hostileNodes } from '../fixtures/hostile-nodes.ts'
 import { hostileTrees } from '../fixtures/hostile-trees.ts'
 import { type CarSource, type LoadOptions, loadCar, openDiskStore, RepoStreamError } from './index.ts'
 
-const maxMs = 1_000
+/** Of the processor, as the machine may be busy with other tests. */
+const maxCpuMs = 1_000
 const maxBytesAboveInput = 64 * 1024 * 1024
 const scratch = mkdtempSync(join(tmpdir(), 'repo-stream-hostile-'))
 let stores = 0
@@ -50,22 +51,21 @@ interface Meeting {
 async function expectRefusal({ hostile, way, car }: Meeting, work: () => Promise<unknown>): Promise<void> {
   if (car.length > 1_000_000) collectGarbage()
   const base = resetPeak()
-  const started = performance.now()
+  const started = process.cpuUsage()
   const error = await work().then(
     () => new Error('the walk came to its end'),
     (thrown: unknown) => thrown,
   )
-  const ms = performance.now() - started
+  const { user, system } = process.cpuUsage(started)
   const grown = peakBytes() - base
   if (!(error instanceof RepoStreamError)) throw error
   expect(error.code, way).toBe(hostile.code)
-  if (hostile.points === false) expect(error.message, way).not.toBe('')
-  else if (hostile.where === 'cid') expect(error.cid, way).toMatch(/^bafyrei[a-z2-7]{52}$/)
+  if (hostile.where === 'cid') expect(error.cid, way).toMatch(/^bafyrei[a-z2-7]{52}$/)
   else {
     expect(error.offset, way).toBeGreaterThanOrEqual(0)
     expect(error.offset, way).toBeLessThanOrEqual(car.length)
   }
-  expect(ms, way).toBeLessThan(maxMs)
+  expect((user + system) / 1_000, way).toBeLessThan(maxCpuMs)
   expect(grown, way).toBeLessThan(car.length + maxBytesAboveInput)
 }
 
