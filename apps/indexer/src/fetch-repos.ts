@@ -65,8 +65,8 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
           inFlight,
           queues.take(turn.origin).then(async (claim) => {
             if (!claim) return hosts.finished(turn.origin, 'unused')
-            const written = await fetchOne(claim, context)
-            if (written) track(unwritten, written)
+            const fetched = await fetchOne(claim, context)
+            if (fetched) track(unwritten, fetched.settled)
           }),
         )
         continue
@@ -82,14 +82,14 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
 }
 
 /** One repo, whatever happens to it; what is left to wait for is the commit of its rows. Throws only what stops the run. */
-async function fetchOne(claim: ClaimedRepo, context: FetchContext): Promise<Promise<void> | undefined> {
+async function fetchOne(claim: ClaimedRepo, context: FetchContext): Promise<{ settled: Promise<void> } | undefined> {
   const { hosts, metrics, log } = context
   const startedMs = performance.now()
   try {
     const indexed = await indexRepo(claim, context.index)
     hosts.finished(claim.host, 'ok')
     const { rows, rejected, spilled } = indexed
-    return indexed.written.then(
+    const settled = indexed.written.then(
       (outcome) => {
         metrics.written(outcome, rows, rejected)
         log.debug(
@@ -99,6 +99,7 @@ async function fetchOne(claim: ClaimedRepo, context: FetchContext): Promise<Prom
       },
       (error: unknown) => settle(claim, error, context),
     )
+    return { settled } // in an object: a promise that an async function returns is awaited first
   } catch (error) {
     hosts.finished(claim.host, { error })
     await settle(claim, error, context)
