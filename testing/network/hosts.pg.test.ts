@@ -97,13 +97,15 @@ test('a host that dies in mid-crawl and comes back is crawled to its end', async
   await expectWholeNetwork()
 })
 
-test('a host that dies for good costs its own repos and no others', async () => {
+test('a host that is dead costs its own repos and no others, and their patience together, not one by one', async () => {
+  await network.close()
+  network = await startFakeNetwork({ seed: 9, accounts: 160, pdsCount: 3, bigRepos: { count: 0, records: 0 } })
   await network.servers.get('pds 2')?.close()
-  expect((await crawlFake(network, database, { options: { maxAttempts: 2 } })).exitCode).toBe(0)
+  expect((await crawlFake(network, database, { options: { maxAttempts: 4 } })).exitCode).toBe(0)
   const outcomes = await readOutcomes(database)
   for (const { did, pds, status } of active()) {
     expect(outcomes.get(did), `${did} on ${pds}, ${status}`).toMatchObject(
-      pds === 2 ? { state: 'failed', code: 'ConnectFailed', records: 0 } : { state: 'done' },
+      pds === 2 ? { state: 'failed', code: 'HostDead', records: 0 } : { state: 'done' },
     )
   }
   const done = active().filter(({ pds }) => pds !== 2)

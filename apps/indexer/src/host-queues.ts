@@ -35,7 +35,9 @@ export class HostQueues {
   async lookForWork(): Promise<void> {
     const { state, hosts, retry } = this.#context
     const diedBeforeMs = Date.now() - patienceMs(retry)
-    const dead = new Map(hosts.describe().map(({ origin, deadSinceMs }) => [origin, deadSinceMs]))
+    // One repo that fails and is tried again does not make its host dead: only failures in a row do, which cool it down.
+    const failing = hosts.describe().filter((host) => host.state !== 'ok')
+    const dead = new Map(failing.map(({ origin, deadSinceMs }) => [origin, deadSinceMs]))
     for (const { hostId, origin } of await state.hostsWithWork()) {
       this.#hostIds.set(origin, hostId)
       const deadSinceMs = dead.get(origin)
