@@ -44,6 +44,8 @@ const identityFaults = {
   'old key': (document) => json(200, withKey(document, makeSigningKey('old key').did.slice('did:key:'.length))),
   'PDS in a private network': (document) => json(200, withPds(document, 'http://10.255.255.1')),
   'PDS without a name': (document) => json(200, withPds(document, 'https://no-such-host.invalid')),
+  'PDS speaks no TLS': (document) =>
+    json(200, withPds(document, document.service[0]?.serviceEndpoint.replace('http:', 'https:') ?? '')),
   'PDS is no URL': (document) => json(200, withPds(document, 'pds.example.com:')),
   /** Relative ids, as older directories write. */
   'relative ids': (document) =>

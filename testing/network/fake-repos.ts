@@ -97,6 +97,7 @@ const repoFaults = {
   },
   'redirect loop': ({ pdsUrl, account }: RepoContext) =>
     redirectTo(`${pdsUrl}/xrpc/com.atproto.sync.getRepo?did=${account.did}`),
+  'rate limited': () => json(429, { error: 'RateLimitExceeded', message: 'Slow down' }, { 'retry-after': '1' }),
   /** 200 and a page for people. */
   html: () => html(200),
   /** 200, the right type, no bytes. */

@@ -64,6 +64,7 @@ const passing: readonly RepoFault[] = [
   'wrong encoding',
   'html',
   'header only',
+  'rate limited',
   'status 500',
   'status 502 html',
 ]
@@ -76,6 +77,7 @@ const identities: ReadonlyArray<readonly [fault: IdentityFault, expected: Expect
   ['no key', { state: 'failed', code: 'DidDocumentInvalid' }],
   ['unusable key', { state: 'failed', code: /DidDocumentInvalid|KeyUnusable/ }],
   ['PDS without a name', { state: 'failed', code: /DnsFailed|ConnectFailed/ }],
+  ['PDS speaks no TLS', { state: 'failed', code: 'TlsFailed' }],
   ['PDS is no URL', { state: 'failed', code: /DidDocumentInvalid|HostInvalid/ }],
   ['relative ids', { state: 'done' }],
   ['no handle', { state: 'done' }],
