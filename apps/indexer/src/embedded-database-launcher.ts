@@ -1,8 +1,20 @@
 // Decides how Postgres' programs are run: a home directory in, a launcher (program, user, arguments) out.
-// Postgres refuses to be root. When we are, another user runs it; where that user cannot reach the files (a 0700 home of root),
-// it keeps the one capability of searching directories and reading.
+// Postgres refuses to be root. When we are, another user runs it. Below a 0700 home of root that user cannot reach the files:
+// the programs are copied out, and for the data it keeps the one capability of searching directories and reading.
 import { spawnSync } from 'node:child_process'
-import { existsSync, lstatSync, readFileSync, statSync, symlinkSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { IndexerError } from './errors.ts'
@@ -23,15 +35,24 @@ export interface Command {
 const nobody = { uid: 65534, gid: 65534 }
 
 export function findLauncher(home: string): Launcher {
-  const programs = join(findBinaries(), 'bin')
   const user = process.getuid?.() === 0 ? ownerOf(home) : undefined
   const options = { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', TZ: 'UTC' }, cwd: home }
   if (user === undefined) {
+    const programs = join(findBinaries(), 'bin')
     return { user, command: (program, args) => ({ file: join(programs, program), args, options }) }
   }
 
+  // Its programs look for each other with access(2), which knows no capabilities: the user must reach them by itself.
+  const plain: Wrapper = (file, args) => ({ file, args, options: { ...options, ...user } })
+  const runs = (native: string): boolean => {
+    const { file, args, options } = plain(join(native, 'bin', 'postgres'), ['--version'])
+    return succeeds({ file, args, options: { ...options, cwd: '/' } })
+  }
+  const native = findBinaries()
+  const programs = join(runs(native) ? native : copyBinaries(native), 'bin')
+
   const wrappers: Wrapper[] = [
-    (file, args) => ({ file, args, options: { ...options, ...user } }),
+    plain,
     // Reading alone is the smaller power, but Docker's default set has only the larger one.
     ...['dac_read_search', 'dac_override'].map((capability): Wrapper => {
       const as = [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups']
@@ -44,6 +65,39 @@ export function findLauncher(home: string): Launcher {
   if (wrap !== undefined) return { user, command: (program, args) => wrap(join(programs, program), args) }
   const message = `user ${user.uid} must run the embedded database (Postgres refuses to be root) and cannot reach ${home} or ${programs}; run as an ordinary user, move both out of root's home, or give --database`
   throw new IndexerError('EmbeddedDatabaseFailed', message, { details: { home, programs, uid: user.uid } })
+}
+
+/** Where programs go that lie below a folder which only root may enter. Only root writes here, so what is found was ours. */
+const defaultSharedFolder = '/var/lib/atproto-indexer'
+
+/** Copies the programs to where every user can run them, once for each version; gives that folder. */
+export function copyBinaries(native: string, sharedFolder = defaultSharedFolder): string {
+  const { version } = JSON.parse(readFileSync(join(native, '..', 'package.json'), 'utf8')) as { version: string }
+  const copy = join(sharedFolder, `postgres-${version}`)
+  if (existsSync(copy)) return copy
+  const unfinished = `${copy}.${process.pid}`
+  try {
+    mkdirSync(sharedFolder, { recursive: true, mode: 0o755 })
+    cpSync(native, unfinished, { recursive: true, verbatimSymlinks: true })
+    openToAll(unfinished)
+    renameSync(unfinished, copy)
+  } catch (cause) {
+    rmSync(unfinished, { recursive: true, force: true })
+    if (existsSync(copy)) return copy // another start was faster
+    const message = `the embedded database's programs cannot be copied to ${copy}, where another user than root can run them; give --database or run as an ordinary user`
+    throw new IndexerError('EmbeddedDatabaseFailed', message, { cause, details: { copy } })
+  }
+  return copy
+}
+
+/** Whatever the umask was when npm unpacked them. */
+function openToAll(folder: string): void {
+  chmodSync(folder, 0o755)
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name)
+    if (entry.isDirectory()) chmodSync(path, 0o755)
+    else if (entry.isFile()) chmodSync(path, statSync(path).mode & 0o100 ? 0o755 : 0o644)
+  }
 }
 
 type Wrapper = (file: string, args: string[]) => Command

