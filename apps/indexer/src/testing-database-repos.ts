@@ -4,7 +4,7 @@ import { RowBuffer } from './copy.ts'
 import { applySchema } from './schema.ts'
 import { type ClaimedRepo, openState, type State } from './state.ts'
 import { openTestDatabase, type TestDatabase } from './testing-database.ts'
-import type { FinishedRepo, TableRows } from './write.ts'
+import type { FinishedRepo, RowChunk, TableRows } from './write.ts'
 
 export const testConfig = await resolveConfig({
   collections: {
@@ -80,6 +80,13 @@ export function encode(repo: number, records: readonly TestRecord[]): Map<number
     buffer.appendRow(repo, rkey, digestOf(text), fieldOf(text, table.generic), collection)
   }
   return new Map([...buffers].map(([index, buffer]) => [index, { rows: buffer.rows, bytes: buffer.take() }]))
+}
+
+/** A hundred records at a time, as a walk gives them. */
+export async function* chunksOf(repo: number, records: readonly TestRecord[]): AsyncGenerator<RowChunk> {
+  for (let start = 0; start < records.length; start += 100) {
+    for (const [table, rows] of encode(repo, records.slice(start, start + 100))) yield { table, ...rows }
+  }
 }
 
 function digestOf(text: string): Uint8Array {

@@ -8,9 +8,10 @@ import { databaseTrouble, sqlState } from './database-errors.ts'
 import { transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 import { step } from './steps.ts'
-import type { FinishedRepo, WriteOutcome } from './write.ts'
+import type { FinishedRepo, TableRows, WriteOutcome } from './write.ts'
 import { isOurs, isWritten, type LockedRepo, lock } from './write-fence.ts'
-import { removeRows } from './write-refetch.ts'
+import { isComparableInMemory, mergeSmall } from './write-merge.ts'
+import { removeRefused, removeRows } from './write-refetch.ts'
 import { copyOdditiesOf, copyRejectsOf, OddityAllowance } from './write-rejects.ts'
 import { settle } from './write-settle.ts'
 import { copySifting } from './write-sift.ts'
@@ -58,9 +59,9 @@ async function writeAll(
   const { ours, outcomes } = await fence(client, repos)
   if (ours.length === 0) return outcomes
   const changes = new CounterChanges()
-  await clear(client, { ours, changes }, context)
+  const left = await clear(client, { ours, changes }, context)
   step('before-copy')
-  for (const [table, { rows, bytes }] of gather(ours)) {
+  for (const [table, { rows, bytes }] of gather(left.values())) {
     const {
       copy,
       table: { name },
@@ -80,14 +81,14 @@ async function writeSifted(client: PoolClient, given: FinishedRepo, context: Rol
   const [first] = ours
   if (first === undefined) return outcomes[0] ?? 'fenced'
   const changes = new CounterChanges()
-  await clear(client, { ours, changes }, context)
+  const left = await clear(client, { ours, changes }, context)
   const rejects = [...given.rejects]
-  let rows = 0
-  for (const [index, { bytes }] of given.tables) {
+  let rows = given.rows
+  for (const [index, { bytes }] of left.get(first.locked.id) ?? []) {
     const table = tableOf(context, index)
     const sifted = await copySifting(client, table, bytes)
     changes.add(`rows/${table.table.name}`, sifted.rows)
-    rows += sifted.rows
+    rows -= sifted.refused.length
     rejects.push(...sifted.refused)
   }
   const repo = { ...given, rejects, rows }
@@ -120,11 +121,27 @@ interface Writing {
   changes: CounterChanges
 }
 
-/** Only a repo that was fetched before has rows: the first load deletes nothing. */
-async function clear(client: PoolClient, { ours, changes }: Writing, context: RoleContext): Promise<void> {
+/**
+ * Only a repo that was fetched before has rows: the first load deletes nothing. What is stored and stays is taken out of `ours`,
+ * whose repos then have only the rows to be copied; their totals are those of all.
+ */
+async function clear(
+  client: PoolClient,
+  { ours, changes }: Writing,
+  context: RoleContext,
+): Promise<Map<number, ReadonlyMap<number, TableRows>>> {
+  const left = new Map(ours.map(({ repo, locked }) => [locked.id, repo.tables]))
   const refetched = ours.filter(({ locked }) => locked.rev !== null)
-  if (refetched.length > 0)
-    await removeRows(client, { ids: refetched.map(({ locked }) => locked.id), changes }, context)
+  if (refetched.length === 0) return left
+  const idsOf = (some: readonly OursRepo[]) => some.map(({ locked }) => locked.id)
+  const merged = refetched.filter(({ locked }) => isComparableInMemory(locked, context))
+  const replaced = refetched.filter((one) => !merged.includes(one))
+  if (replaced.length > 0) await removeRows(client, { ids: idsOf(replaced), changes }, context)
+  if (merged.length === 0) return left
+  await removeRefused(client, { ids: idsOf(merged), changes })
+  const repos = merged.map(({ repo, locked }) => ({ id: locked.id, tables: repo.tables }))
+  for (const [id, tables] of await mergeSmall(client, { repos, changes }, context)) left.set(id, tables)
+  return left
 }
 
 async function finish(
@@ -160,10 +177,10 @@ async function finish(
 }
 
 /** Rows of all repos by table, in one order for all batches. */
-function gather(ours: readonly OursRepo[]): [number, { rows: number; bytes: Buffer[] }][] {
-  const tables = new Map<number, { rows: number; bytes: Buffer[] }>()
-  for (const { repo } of ours) {
-    for (const [index, { rows, bytes }] of repo.tables) {
+function gather(repos: Iterable<ReadonlyMap<number, TableRows>>): [number, TableRows][] {
+  const tables = new Map<number, TableRows>()
+  for (const repo of repos) {
+    for (const [index, { rows, bytes }] of repo) {
       if (rows === 0) continue
       const table = tables.get(index) ?? { rows: 0, bytes: [] }
       tables.set(index, table)

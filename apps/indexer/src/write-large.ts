@@ -9,10 +9,11 @@ import { connect, transact, translate } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 import type { ClaimedRepo } from './state.ts'
 import { step } from './steps.ts'
-import type { RepoTotals, RowChunk, TableChunk, WriteOutcome } from './write.ts'
+import type { RepoTotals, RowChunk, TableChunk, TableRows, WriteOutcome } from './write.ts'
 import { isOurs, isWritten, type LockedRepo, lock } from './write-fence.ts'
+import { isComparable, LargeMerge } from './write-merge.ts'
 import { gatherPieces } from './write-pieces.ts'
-import { removeRows } from './write-refetch.ts'
+import { removeRefused, removeRows } from './write-refetch.ts'
 import { copyOdditiesOf, copyRejectsOf, OddityAllowance } from './write-rejects.ts'
 import { settle } from './write-settle.ts'
 import { copySifting } from './write-sift.ts'
@@ -71,6 +72,7 @@ class LargeWrite {
   readonly #context: RoleContext
   readonly #changes = new CounterChanges()
   readonly #allowance = new OddityAllowance()
+  #merge: LargeMerge | undefined
   #rows = 0
   #rejected = 0
 
@@ -85,15 +87,26 @@ class LargeWrite {
     step('before-lock')
     const locked = (await lock(this.#client, [claim.id])).get(claim.id)
     if (locked === undefined || !isOurs(locked, claim)) return 'fenced'
-    if (locked.rev !== null) await removeRows(this.#client, { ids: [claim.id], changes: this.#changes }, this.#context)
+    await this.#prepare(locked)
     step('before-copy')
     await this.#copyAll()
+    await this.#merge?.finish(this.#context.tables.values())
     step('after-copy')
     this.totals = totals()
     step('before-rejects')
     await this.#copyRefused(this.totals)
     await this.#settle(this.totals, locked)
     return 'committed'
+  }
+
+  /** A repo that has rows is compared with them as the walk goes on, or loses them all first. */
+  async #prepare(locked: LockedRepo): Promise<void> {
+    if (locked.rev === null) return
+    const [repo, changes] = [locked.id, this.#changes]
+    if (!isComparable(locked, this.#context))
+      return await removeRows(this.#client, { ids: [repo], changes }, this.#context)
+    this.#merge = new LargeMerge(this.#client, { repo, changes })
+    await removeRefused(this.#client, { ids: [repo], changes })
   }
 
   /** The COPY of one piece runs while the next is being gathered. */
@@ -113,22 +126,30 @@ class LargeWrite {
 
   async #copyRows(piece: TableChunk): Promise<void> {
     const table = tableOf(this.#context, piece.table)
+    const rows = this.#merge === undefined ? piece : await this.#compared(this.#merge, piece)
+    this.#rows += piece.rows
+    if (rows.rows === 0) return
     step('in-copy')
     await this.#client.query('savepoint piece')
-    let rows = piece.rows
+    let copied = rows.rows
     try {
-      await copyIn(this.#client, table.copy, piece.bytes)
+      await copyIn(this.#client, table.copy, rows.bytes)
       await this.#client.query('release savepoint piece')
     } catch (error) {
       if (databaseTrouble(error) !== 'row') throw error
       await this.#client.query('rollback to savepoint piece')
-      const sifted = await copySifting(this.#client, table, piece.bytes)
-      rows = sifted.rows
-      await this.#copyRefused({ rejects: sifted.refused, oddities: [] })
+      const { rows: taken, refused } = await copySifting(this.#client, table, rows.bytes)
+      copied = taken
+      this.#rows -= refused.length
+      await this.#copyRefused({ rejects: refused, oddities: [] })
     }
-    this.#rows += rows
-    this.#changes.add(`rows/${table.table.name}`, rows)
-    for (const buffer of piece.bytes) this.#changes.add('bytes', buffer.length)
+    this.#changes.add(`rows/${table.table.name}`, copied)
+    for (const buffer of rows.bytes) this.#changes.add('bytes', buffer.length)
+  }
+
+  async #compared(merge: LargeMerge, piece: TableChunk): Promise<TableRows> {
+    const bytes = await merge.compare(tableOf(this.#context, piece.table), piece.bytes)
+    return { rows: bytes.length, bytes }
   }
 
   async #copyRefused({ rejects, oddities }: Pick<RepoTotals, 'rejects' | 'oddities'>): Promise<void> {

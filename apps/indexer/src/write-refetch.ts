@@ -13,6 +13,14 @@ export async function removeRows(
     const { rowCount } = await client.query(`delete from ${name} where repo = any($1)`, [ids])
     changes.add(`rows/${table.name}`, -(rowCount ?? 0))
   }
+  await removeRefused(client, { ids, changes })
+}
+
+/** Rejects and oddities are few, and written anew whatever they were. */
+export async function removeRefused(
+  client: PoolClient,
+  { ids, changes }: { ids: readonly number[]; changes: CounterChanges },
+): Promise<void> {
   const rejects = await client.query(`delete from reject_rows where repo = any($1)`, [ids])
   const oddities = await client.query(`delete from oddity_rows where repo = any($1)`, [ids])
   changes.add('rejected', -(rejects.rowCount ?? 0))

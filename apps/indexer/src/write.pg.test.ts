@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import {
+  chunksOf,
   counterErrors,
-  encode,
   finish,
   notes,
   openTestCrawl,
@@ -310,12 +310,6 @@ test('a large repo whose connection breaks leaves nothing and is to be tried aga
   )
   await writer.close()
 })
-
-async function* chunksOf(repo: number, records: ReturnType<typeof notes>): AsyncGenerator<RowChunk> {
-  for (let start = 0; start < records.length; start += 100) {
-    for (const [table, rows] of encode(repo, records.slice(start, start + 100))) yield { table, ...rows }
-  }
-}
 
 function rejectOf(rkey: string): FinishedRepo['rejects'][number] {
   return {
