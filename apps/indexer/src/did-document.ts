@@ -43,7 +43,7 @@ function findById(list: unknown, did: string, fragment: string): Record<string, 
   return undefined
 }
 
-function readOrigin(value: unknown, allowHttp: boolean): string | undefined {
+export function readOrigin(value: unknown, allowHttp: boolean): string | undefined {
   if (typeof value !== 'string' || value.length > 512 || !URL.canParse(value)) return undefined
   const url = new URL(value)
   if (url.protocol !== 'https:' && !(allowHttp && url.protocol === 'http:')) return undefined
@@ -85,7 +85,7 @@ function compressPoint(point: Uint8Array): Uint8Array | undefined {
 /** A domain name of at most 253 characters (https://atproto.com/specs/handle). */
 const handlePattern = /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/
 
-function readHandle(names: unknown): string | undefined {
+export function readHandle(names: unknown): string | undefined {
   if (!Array.isArray(names)) return undefined
   for (const name of names.slice(0, maxListLength)) {
     if (typeof name !== 'string' || !name.startsWith('at://')) continue

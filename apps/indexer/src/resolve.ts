@@ -12,6 +12,8 @@ export interface ResolverOptions {
   /** Asked in this order; a later one only when an earlier one fails. */
   plcUrls: readonly string[]
   limits?: Partial<ResolverLimits>
+  /** A local copy of the directory, asked first; a refresh passes it by. */
+  local?: { lookUp(did: string): Promise<Identity | undefined> } | undefined
   /** Tells of every answer of a directory or did:web host, for metrics. */
   onAnswer?: (outcome: 'found' | 'missing' | 'failed') => void
 }
@@ -58,9 +60,14 @@ export function createResolver(options: ResolverOptions): Resolver {
   const cache = new IdentityCache(limits)
   const flights = new Map<string, Promise<Identity>>()
   const plc = options.plcUrls.map((url) => ({ url: url.replace(/\/+$/, ''), pausedUntilMs: 0 }))
-  const { http, onAnswer } = options
+  const { http, onAnswer, local } = options
 
-  async function ask(did: string): Promise<Identity> {
+  async function ask(did: string, refresh: boolean): Promise<Identity> {
+    const copied = refresh ? undefined : await local?.lookUp(did)
+    if (copied) {
+      cache.set(did, copied)
+      return copied
+    }
     try {
       const document = did.startsWith('did:web:')
         ? await askOnce(didWebUrl(did, http.allowPrivateHosts), did, http, limits)
@@ -82,10 +89,11 @@ export function createResolver(options: ResolverOptions): Resolver {
     const known = refresh ? undefined : cache.get(did)
     if (known instanceof IndexerError) throw known
     if (known) return known
-    let flight = flights.get(did)
+    const flightKey = refresh ? `refresh ${did}` : did // a refresh must not be served by the copy that it doubts
+    let flight = flights.get(flightKey)
     if (!flight) {
-      flight = ask(did).finally(() => flights.delete(did))
-      flights.set(did, flight)
+      flight = ask(did, refresh).finally(() => flights.delete(flightKey))
+      flights.set(flightKey, flight)
       flight.catch(() => undefined) // every waiter may have been aborted
     }
     return await unlessAborted(flight, signal)
