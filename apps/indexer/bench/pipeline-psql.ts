@@ -1,10 +1,14 @@
-// What Postgres can take: the final rows of a run, dumped in binary, loaded into the same tables, emptied, keys in place.
+// What Postgres can take: the final rows of a run, dumped in binary, loaded into the same tables of a fresh database, keys in
+// place and no other index, as it was for the indexer.
 // psql's \copy does it, one table after the other; where there is no psql, pipeline-copy.ts: the same bytes over the wire.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { loadConfig } from '../src/config.ts'
+import { migrate, openDatabase } from '../src/database.ts'
+import { applySchema } from '../src/schema.ts'
 import { copyFromFiles, copyToFiles, type TableFile } from './pipeline-copy.ts'
 import { ask, type BenchPostgres } from './pipeline-postgres.ts'
 import { usageOf } from './pipeline-usage.ts'
@@ -18,7 +22,7 @@ export interface PsqlLoad {
   clientCpuMs: number
 }
 
-/** Leaves the tables as they were: emptied and filled again. */
+/** Drops the database of `url`. */
 export async function loadWithPsql(url: string, postgres: BenchPostgres): Promise<PsqlLoad> {
   const dir = mkdtempSync(join(tmpdir(), 'atproto-indexer-bench-'))
   const client = spawnSync('psql', ['--version']).status === 0 ? 'psql' : 'pg'
@@ -26,17 +30,28 @@ export async function loadWithPsql(url: string, postgres: BenchPostgres): Promis
     const files = await filledTables(url, dir)
     await (client === 'psql' ? runPsql(url, files, 'to') : copyToFiles(url, files))
     const rows = await countAll(url, files)
-    for (const { table } of files) await ask(url, `truncate ${table}`)
+    const target = await postgres.freshDatabase()
+    await makeTables(target)
     const cpuBefore = postgres.cpuMs()
     const startMs = performance.now()
-    const clientCpuMs = await (client === 'psql' ? runPsql(url, files, 'from') : copyFromFiles(url, files))
+    const clientCpuMs = await (client === 'psql' ? runPsql(target, files, 'from') : copyFromFiles(target, files))
     const wallMs = performance.now() - startMs
     const postgresCpuMs = postgres.cpuMs() - cpuBefore
-    if ((await countAll(url, files)) !== rows) throw new Error('psql loaded another number of rows')
+    if ((await countAll(target, files)) !== rows) throw new Error('psql loaded another number of rows')
     const bytes = files.reduce((sum, { file }) => sum + statSync(file).size, 0)
     return { client, wallMs, rows, bytes, postgresCpuMs, clientCpuMs }
   } finally {
     rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+async function makeTables(url: string): Promise<void> {
+  const database = await openDatabase({ url })
+  try {
+    await migrate(database)
+    await applySchema(database, { config: await loadConfig() })
+  } finally {
+    await database.close()
   }
 }
 

@@ -40,17 +40,14 @@ async function send(socket: Socket, { status = 200, type, body }: Answer): Promi
     return
   }
   let before = `${head}transfer-encoding: chunked\r\n\r\n`
+  let held: Buffer[] = []
   for (const chunk of body) {
-    socket.cork()
-    socket.write(`${before}${chunk.length.toString(16)}\r\n`, 'latin1')
-    const room = socket.write(chunk)
-    process.nextTick(() => socket.uncork())
-    before = '\r\n'
-    if (room) continue
-    await drained(socket)
+    if (held.length > 0 && !socket.write(Buffer.concat(held))) await drained(socket)
     if (socket.destroyed) return
+    held = [Buffer.from(`${before}${chunk.length.toString(16)}\r\n`, 'latin1'), chunk]
+    before = '\r\n'
   }
-  socket.write(`${before}0\r\n\r\n`, 'latin1')
+  socket.write(Buffer.concat([...held, Buffer.from(`${before}0\r\n\r\n`, 'latin1')])) // a tiny repo is one write
 }
 
 function drained(socket: Socket): Promise<void> {

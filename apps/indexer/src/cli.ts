@@ -17,6 +17,7 @@ const crawlOptions = [
   'concurrency',
   'hostConcurrency',
   'resolveConcurrency',
+  'threads',
   'memory',
   'repoMemory',
   'spillDir',

@@ -1,11 +1,13 @@
-// Keeps every host as busy as it allows: takes turns from the scheduler, claims repos for them, and runs `indexRepo`.
+// Keeps every host as busy as it allows: takes turns from the scheduler, claims repos for them, and has them indexed.
 // Input: resolved repos that wait; output: their outcomes in the database. The surprise: a turn ends when the rows are
 // handed to the writer, not when they are committed, because a transaction carries many repos.
 import { errorClass, IndexerError } from './errors.ts'
 import { HostQueues } from './host-queues.ts'
 import type { Hosts } from './hosts.ts'
-import { type IndexContext, indexRepo } from './index-repo.ts'
+import type { IndexedRepo } from './index-repo.ts'
 import type { Log } from './log.ts'
+import type { MemoryBudget } from './memory-budget.ts'
+import type { Resolver } from './resolve.ts'
 import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { RunMetrics } from './run-metrics.ts'
 import type { ClaimedRepo, State } from './state.ts'
@@ -21,7 +23,10 @@ const minLookForWorkMs = 200
 export interface FetchContext {
   state: State
   hosts: Hosts
-  index: IndexContext
+  /** One repo, from its host to its rows. */
+  indexRepo: (claim: ClaimedRepo) => Promise<IndexedRepo>
+  budget: MemoryBudget
+  resolver: Resolver
   metrics: RunMetrics
   log: Log
   retry: RetryPolicy
@@ -31,7 +36,7 @@ export interface FetchContext {
 }
 
 export async function fetchRepos(context: FetchContext): Promise<void> {
-  const { hosts, index, signal } = context
+  const { hosts, budget, signal } = context
   const queues = new HostQueues(context)
   const wakeup = new Wakeup()
   const inFlight = new Set<Promise<void>>()
@@ -58,7 +63,7 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
         await queues.lookForWork()
         lookAtMs = Date.now() + Math.max(minLookForWorkMs, (Date.now() - startedMs) * 20)
       }
-      const full = index.budget.heldBytes > index.budget.limitBytes * busyShare || unwritten.size >= maxUnwritten
+      const full = budget.heldBytes > budget.limitBytes * busyShare || unwritten.size >= maxUnwritten
       const turn = full ? { waitMs: undefined } : hosts.next()
       if ('origin' in turn) {
         track(
@@ -86,7 +91,7 @@ async function fetchOne(claim: ClaimedRepo, context: FetchContext): Promise<{ se
   const { hosts, metrics, log } = context
   const startedMs = performance.now()
   try {
-    const indexed = await indexRepo(claim, context.index)
+    const indexed = await context.indexRepo(claim)
     hosts.finished(claim.host, 'ok')
     const { rows, rejected, spilled } = indexed
     const settled = indexed.written.then(
@@ -129,7 +134,7 @@ async function settle(claim: ClaimedRepo, error: unknown, context: FetchContext)
 
 /** An account that its host does not serve may have moved: its DID document says where to. Then it waits there. */
 async function movedElsewhere(claim: ClaimedRepo, context: FetchContext): Promise<boolean> {
-  const { resolver, signal } = context.index
+  const { resolver, signal } = context
   try {
     const { host, signingKey, handle } = await resolver.resolve(claim.did, { refresh: true, signal })
     if (host === claim.host) return false

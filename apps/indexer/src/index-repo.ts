@@ -9,6 +9,7 @@ import { createProjection, type Projection } from './project/projection.ts'
 import { RepoRows } from './repo-rows.ts'
 import type { Resolver } from './resolve.ts'
 import type { ClaimedRepo } from './state.ts'
+import { verifySignature } from './verify-signature.ts'
 import type { RowChunk, WriteOutcome, Writer } from './write.ts'
 
 /** Entries that one step of a walk gives: enough to make a step's cost vanish, few enough to keep the loop responsive. */
@@ -22,7 +23,7 @@ export interface IndexContext {
   config: Config
   /** Shared by all walks of this thread: its calls do not overlap. */
   projection: Projection
-  writer: Writer
+  writer: Pick<Writer, 'add' | 'addLarge'>
   resolver: Resolver
   budget: MemoryBudget
   /** The repo's CAR, decoded, as it arrives. */
@@ -128,9 +129,9 @@ async function checkCommit(commit: Commit, claim: ClaimedRepo, context: IndexCon
 
 /** By the key that we know; if not, by the one that the DID document has now. */
 async function isSigned(commit: Commit, { did, signingKey }: ClaimedRepo, context: IndexContext): Promise<boolean> {
-  if (signingKey !== null && (await verifyCommit(commit, signingKey))) return true
+  if (signingKey !== null && (await verifyCommit(commit, signingKey, { verifySignature }))) return true
   const identity = await context.resolver.resolve(did, { refresh: signingKey !== null, signal: context.signal })
-  return identity.signingKey !== signingKey && (await verifyCommit(commit, identity.signingKey))
+  return identity.signingKey !== signingKey && (await verifyCommit(commit, identity.signingKey, { verifySignature }))
 }
 
 function revTimeMs(rev: string): number {

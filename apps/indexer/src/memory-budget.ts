@@ -1,33 +1,48 @@
-// The bytes that all repos in flight hold together, as one number with a limit (invariant I4).
+// The bytes that all repos in flight hold together, as one number with a limit (invariant I4), shared by all threads.
 // Nobody waits for memory: `take` answers at once, and whoever gets none goes on by way of the disk.
 
 export class MemoryBudget {
   readonly limitBytes: number
-  #heldBytes = 0
-  #peakBytes = 0
+  /** For the constructor in another thread: the same budget. */
+  readonly shared: SharedArrayBuffer
+  /** Held and peak. */
+  readonly #sums: BigInt64Array
 
-  constructor(limitBytes: number) {
+  constructor(limitBytes: number, shared = new SharedArrayBuffer(16)) {
     this.limitBytes = limitBytes
+    this.shared = shared
+    this.#sums = new BigInt64Array(shared)
   }
 
   get heldBytes(): number {
-    return this.#heldBytes
+    return Number(Atomics.load(this.#sums, 0))
   }
 
   get peakBytes(): number {
-    return this.#peakBytes
+    return Number(Atomics.load(this.#sums, 1))
   }
 
   /** Reserves `bytes` if they fit under the limit; false, and nothing reserved, if not. */
   take(bytes: number): boolean {
-    if (this.#heldBytes + bytes > this.limitBytes) return false
-    this.#heldBytes += bytes
-    this.#peakBytes = Math.max(this.#peakBytes, this.#heldBytes)
+    const held = Number(Atomics.add(this.#sums, 0, BigInt(bytes))) + bytes
+    if (held > this.limitBytes) {
+      Atomics.sub(this.#sums, 0, BigInt(bytes))
+      return false
+    }
+    this.#raisePeak(held)
     return true
   }
 
   give(bytes: number): void {
-    this.#heldBytes -= bytes
-    if (this.#heldBytes < 0) throw new Error(`more memory was given back than taken: ${-this.#heldBytes} bytes`)
+    const held = Number(Atomics.sub(this.#sums, 0, BigInt(bytes))) - bytes
+    if (held < 0) throw new Error(`more memory was given back than taken: ${-held} bytes`)
+  }
+
+  #raisePeak(held: number): void {
+    for (let peak = Atomics.load(this.#sums, 1); peak < BigInt(held); ) {
+      const found = Atomics.compareExchange(this.#sums, 1, peak, BigInt(held))
+      if (found === peak) return
+      peak = found
+    }
   }
 }

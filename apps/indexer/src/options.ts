@@ -114,6 +114,13 @@ export const optionTable = {
     help: 'DIDs resolved at the same time',
     parse: parseCount,
   }),
+  threads: spec<number | undefined>({
+    flags: '--threads <n>',
+    env: 'INDEXER_THREADS',
+    default: undefined,
+    help: 'threads that fetch, walk and encode repos, beside the one that feeds Postgres (default: cores less one, 1 to 8)',
+    parse: parseCount,
+  }),
   maxAttempts: spec<number>({
     flags: '--max-attempts <n>',
     env: 'INDEXER_MAX_ATTEMPTS',

@@ -25,14 +25,6 @@ export class RunMetrics {
     this.errors.set(code, (this.errors.get(code) ?? 0) + 1)
   }
 
-  /** Passes a repo's bytes on and counts them. */
-  async *countBytes(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    for await (const chunk of chunks) {
-      this.fetchedBytes += chunk.length
-      yield chunk
-    }
-  }
-
   get elapsedMs(): number {
     return performance.now() - this.startedMs
   }

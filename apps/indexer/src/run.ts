@@ -1,23 +1,23 @@
 // The verb `run`: opens everything that a crawl needs, in order, crawls, and closes it in the reverse order.
 // Input: options; output: the summary of what the database holds now and the exit code.
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { removeStaleSpills } from 'repo-stream'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import { relaySource } from './discover.ts'
-import { fetchRepo } from './fetch.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
-import { createHosts, unpacedHosts } from './hosts.ts'
+import { createHosts, type Hosts, unpacedHosts } from './hosts.ts'
 import { type Http, openHttp } from './http.ts'
 import type { HttpLimits } from './http-limits.ts'
+import { type IndexPool, openIndexPool } from './index-pool.ts'
 import type { Log } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { openCrawlDatabase } from './open-database.ts'
 import type { Options } from './options.ts'
 import { renderSummary, type Summary } from './progress.ts'
 import type { ProgressLine } from './progress-line.ts'
-import { createProjection } from './project/projection.ts'
 import { createResolver } from './resolve.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import { RunMetrics } from './run-metrics.ts'
@@ -28,6 +28,8 @@ import { openWriter, type Writer } from './write.ts'
 
 /** Rows of one repo past this go to Postgres while the repo is walked, in a transaction of its own. */
 const largeRepoBytes = 8 * 1024 * 1024
+/** More threads than this give Postgres more than one server takes. */
+const maxThreads = 8
 
 export interface RunIo {
   log: Log
@@ -96,8 +98,45 @@ interface Parts {
 }
 
 async function crawlShown(options: Options, parts: Parts, io: RunIo): Promise<void> {
+  const hosts = createHosts({
+    now: Date.now,
+    maxInFlight: options.concurrency,
+    hostConcurrency: options.hostConcurrency,
+    limits: options.allowPrivateHosts ? unpacedHosts : undefined,
+  })
+  await using pool = startPool(options, parts, { ...io, hosts })
   await using _display = showProgress(parts, io)
-  await crawl(assemble(options, parts, io), parts.progress)
+  await crawl(assemble(options, parts, { ...io, hosts, pool }), parts.progress)
+  io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
+}
+
+function startPool(
+  options: Options,
+  parts: Parts,
+  { hosts, httpLimits = {}, signal }: RunIo & { hosts: Hosts },
+): IndexPool {
+  const { config, spillDir, writer, metrics, budget } = parts
+  const { contact, allowPrivateHosts, plc, repoMemory, spillLimit, verify } = options
+  return openIndexPool({
+    threads: options.threads ?? Math.max(1, Math.min(availableParallelism() - 1, maxThreads)),
+    setup: {
+      config,
+      http: { version, contact, allowPrivateHosts, limits: httpLimits },
+      plcUrls: plc,
+      budget: { limitBytes: budget.limitBytes, shared: budget.shared },
+      repoMemoryBytes: repoMemory,
+      largeRepoBytes,
+      spillDir,
+      spillLimitBytes: spillLimit,
+      verify,
+    },
+    writer,
+    signal,
+    onSeen: hosts.seen,
+    onFetched: (bytes) => {
+      metrics.fetchedBytes += bytes
+    },
+  })
 }
 
 /** Waits end with an AbortError, loops with the signal's own reason. */
@@ -105,17 +144,12 @@ function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boole
   return aborted && (error === reason || (error instanceof Error && error.name === 'AbortError'))
 }
 
-function assemble(options: Options, parts: Parts, { log, signal }: RunIo): CrawlContext {
-  const { config, spillDir, http, state, writer, metrics, budget } = parts
+type CrawlIo = RunIo & { hosts: Hosts; pool: IndexPool }
+
+function assemble(options: Options, parts: Parts, { log, signal, hosts, pool }: CrawlIo): CrawlContext {
+  const { http, state, metrics, budget } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
-  const hosts = createHosts({
-    now: Date.now,
-    maxInFlight: options.concurrency,
-    hostConcurrency: options.hostConcurrency,
-    limits: options.allowPrivateHosts ? unpacedHosts : undefined,
-  })
   const resolver = createResolver({ http, plcUrls: options.plc })
-  const fetchContext = { http, signal, onResponse: hosts.seen }
   return {
     state,
     sources: [relaySource(options.relay, { http, signal })],
@@ -134,20 +168,9 @@ function assemble(options: Options, parts: Parts, { log, signal }: RunIo): Crawl
       metrics,
       log,
       retry,
-      index: {
-        config,
-        projection: createProjection(config),
-        writer,
-        resolver,
-        budget,
-        fetchCar: ({ host, did }) => metrics.countBytes(fetchRepo({ host, did }, fetchContext)),
-        repoMemoryBytes: options.repoMemory,
-        largeRepoBytes,
-        spillDir,
-        spillLimitBytes: options.spillLimit,
-        verify: options.verify,
-        signal,
-      },
+      budget,
+      resolver,
+      indexRepo: pool.indexRepo,
     },
     signal,
   }

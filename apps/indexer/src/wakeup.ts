@@ -1,5 +1,5 @@
 // A bell: `wait` ends when somebody rings, when time is up, or when the signal aborts. A ring with nobody waiting is kept.
-import { setTimeout as sleep } from 'node:timers/promises'
+// A crawl waits some thousand times a second, so a wait makes no AbortController (which cost a tenth of a crawl of tiny repos).
 
 export class Wakeup {
   #rung = false
@@ -13,18 +13,22 @@ export class Wakeup {
   /** Throws the signal's reason when it aborts. */
   async wait(maxMs: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    if (!this.#rung) {
-      const enough = new AbortController()
-      const rung = new Promise<void>((resolve) => {
-        this.#ring = resolve
-      })
-      await Promise.race([rung, sleep(maxMs, undefined, { signal: AbortSignal.any([signal, enough.signal]) })]).catch(
-        () => undefined,
-      )
-      enough.abort()
-      this.#ring = undefined
-    }
+    if (!this.#rung) await this.#ringOrTimeout(maxMs, signal)
     this.#rung = false
     signal.throwIfAborted()
+  }
+
+  #ringOrTimeout(maxMs: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', end)
+        this.#ring = undefined
+        resolve()
+      }
+      const timer = setTimeout(end, maxMs)
+      signal.addEventListener('abort', end)
+      this.#ring = end
+    })
   }
 }

@@ -1,0 +1,74 @@
+// What the main thread and the threads that index say to each other. A turn of the event loop sends one message, however many
+// things it has to say, with whole buffers transferred.
+import type { MessagePort, Worker } from 'node:worker_threads'
+import type { Config } from './config.ts'
+import type { ResponseSeen } from './fetch-xrpc.ts'
+import type { HttpOptions } from './http.ts'
+import type { SentError } from './sent-error.ts'
+import type { SentChunk, SentRepo, Transfer } from './sent-rows.ts'
+import type { ClaimedRepo } from './state.ts'
+import type { RepoTotals, WriteOutcome } from './write.ts'
+
+/** What a thread gets at its start. */
+export interface IndexSetup {
+  config: Config
+  http: Pick<HttpOptions, 'version' | 'contact' | 'allowPrivateHosts' | 'limits'>
+  plcUrls: readonly string[]
+  budget: { limitBytes: number; shared: SharedArrayBuffer }
+  repoMemoryBytes: number
+  /** Rows past this go to Postgres while the repo is walked, in a transaction of its own. */
+  largeRepoBytes: number
+  spillDir: string
+  spillLimitBytes: number
+  verify: 'full' | 'structure'
+}
+
+export type ToThread =
+  | { kind: 'index'; task: number; claim: ClaimedRepo }
+  /** A chunk of a large repo was taken; another may come. */
+  | { kind: 'more'; task: number }
+  /** How the rows of a repo ended. */
+  | { kind: 'written'; task: number; outcome: WriteOutcome | SentError }
+  | { kind: 'abort'; message: string }
+  | { kind: 'close' }
+
+export type FromThread =
+  | { kind: 'seen'; seen: ResponseSeen }
+  | { kind: 'fetched'; bytes: number }
+  /** A small repo, ready to be written. */
+  | { kind: 'repo'; task: number; repo: SentRepo }
+  /** A large one begins; its chunks follow, then its totals, or `broken`. */
+  | { kind: 'large'; task: number }
+  | { kind: 'chunk'; task: number; chunk: SentChunk }
+  | { kind: 'totals'; task: number; totals: RepoTotals }
+  | { kind: 'broken'; task: number }
+  /** The walk is closed; what is left is the commit. */
+  | { kind: 'walked'; task: number; rows: number; rejected: number; spilled: boolean }
+  | { kind: 'failed'; task: number; error: SentError }
+
+/** Chunks of a large repo that may be on their way to the main thread. */
+export const chunksUnderWay = 2
+
+/** Collects what one turn of the event loop has to say. */
+export class Outbox<Message> {
+  readonly #port: Pick<MessagePort | Worker, 'postMessage'>
+  readonly #transfer: Transfer = new Set()
+  #messages: Message[] = []
+
+  constructor(port: Pick<MessagePort | Worker, 'postMessage'>) {
+    this.#port = port
+  }
+
+  /** `make` adds the buffers that the message takes along. */
+  send(make: (transfer: Transfer) => Message): void {
+    if (this.#messages.length === 0) setImmediate(() => this.#flush())
+    this.#messages.push(make(this.#transfer))
+  }
+
+  #flush(): void {
+    const messages = this.#messages
+    this.#messages = []
+    this.#port.postMessage(messages, [...this.#transfer])
+    this.#transfer.clear()
+  }
+}

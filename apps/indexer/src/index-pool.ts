@@ -1,0 +1,171 @@
+// Threads that index repos: a claim in, its rows at the writer out. Each thread fetches, walks, projects and encodes many
+// repos at a time; this side hands out the claims and feeds the writer, so that encoding and Postgres do not wait for each other.
+import { Worker } from 'node:worker_threads'
+import { ChunkQueue } from './chunk-queue.ts'
+import type { ResponseSeen } from './fetch-xrpc.ts'
+import { type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
+import type { IndexedRepo } from './index-repo.ts'
+import { receiveError, sendError } from './sent-error.ts'
+import { receiveChunk, receiveRepo } from './sent-rows.ts'
+import type { ClaimedRepo } from './state.ts'
+import type { RepoTotals, WriteOutcome, Writer } from './write.ts'
+
+export interface IndexPoolOptions {
+  threads: number
+  setup: IndexSetup
+  writer: Pick<Writer, 'add' | 'addLarge'>
+  signal: AbortSignal
+  onSeen: (seen: ResponseSeen) => void
+  onFetched: (bytes: number) => void
+}
+
+export interface IndexPool extends AsyncDisposable {
+  /** As `indexRepo` of index-repo.ts, in the thread that has the fewest repos. */
+  indexRepo(claim: ClaimedRepo): Promise<IndexedRepo>
+  close(): Promise<void>
+}
+
+export function openIndexPool(options: IndexPoolOptions): IndexPool {
+  const threads = Array.from({ length: options.threads }, () => new IndexThread(options))
+  const close = async () => {
+    await Promise.all(threads.map((thread) => thread.close()))
+  }
+  return {
+    indexRepo(claim) {
+      const [first, ...others] = threads
+      if (first === undefined) throw new Error('a pool has at least one thread')
+      return others.reduce((best, thread) => (thread.repos < best.repos ? thread : best), first).index(claim)
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+const threadFile = new URL('./index-thread.ts', import.meta.url)
+
+interface Task {
+  readonly claim: ClaimedRepo
+  readonly indexed: PromiseWithResolvers<IndexedRepo>
+  written: Promise<WriteOutcome> | undefined
+  chunks: ChunkQueue | undefined
+  totals: RepoTotals | undefined
+}
+
+/** The walk of a large repo has failed; its thread says why. */
+class WalkBroken extends Error {}
+
+class IndexThread {
+  readonly #options: IndexPoolOptions
+  readonly #worker: Worker
+  readonly #outbox: Outbox<ToThread>
+  readonly #tasks = new Map<number, Task>()
+  readonly #onAbort = () => this.#outbox.send(() => ({ kind: 'abort', message: String(this.#options.signal.reason) }))
+  readonly #ended: Promise<void>
+  #lastTask = 0
+  #failure: { error: unknown } | undefined
+
+  constructor(options: IndexPoolOptions) {
+    this.#options = options
+    this.#worker = new Worker(threadFile, { workerData: options.setup, name: 'index' })
+    this.#outbox = new Outbox(this.#worker)
+    this.#ended = new Promise((resolve) => {
+      this.#worker.once('exit', () => resolve())
+    })
+    this.#worker.on('message', (messages: FromThread[]) => {
+      for (const message of messages) this.#receive(message)
+    })
+    this.#worker.once('error', (error) => this.#fail(error))
+    options.signal.addEventListener('abort', this.#onAbort)
+  }
+
+  /** Under way in this thread. */
+  get repos(): number {
+    return this.#tasks.size
+  }
+
+  index(claim: ClaimedRepo): Promise<IndexedRepo> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure.error)
+    const task = ++this.#lastTask
+    const indexed = Promise.withResolvers<IndexedRepo>()
+    this.#tasks.set(task, { claim, indexed, written: undefined, chunks: undefined, totals: undefined })
+    this.#outbox.send(() => ({ kind: 'index', task, claim }))
+    return indexed.promise
+  }
+
+  async close(): Promise<void> {
+    this.#options.signal.removeEventListener('abort', this.#onAbort)
+    if (this.#failure === undefined) this.#outbox.send(() => ({ kind: 'close' }))
+    await this.#ended
+  }
+
+  /** A bug, or no memory: it ends the run. */
+  #fail(error: unknown): void {
+    this.#failure = { error }
+    for (const { indexed, chunks } of this.#tasks.values()) {
+      chunks?.fail(error)
+      indexed.reject(error)
+    }
+    this.#tasks.clear()
+  }
+
+  #receive(message: FromThread): void {
+    if (message.kind === 'seen') this.#options.onSeen(message.seen)
+    else if (message.kind === 'fetched') this.#options.onFetched(message.bytes)
+    else {
+      const task = this.#tasks.get(message.task)
+      if (task === undefined) throw new Error(`a thread speaks of task ${message.task}, which has ended`)
+      this.#hear(message, task)
+    }
+  }
+
+  #hear(message: Extract<FromThread, { task: number }>, task: Task): void {
+    switch (message.kind) {
+      case 'repo':
+        this.#write(message.task, task, this.#options.writer.add(receiveRepo(task.claim, message.repo)))
+        break
+      case 'large':
+        this.#writeLarge(message.task, task)
+        break
+      case 'chunk':
+        task.chunks?.push(receiveChunk(message.chunk))
+        break
+      case 'totals':
+        task.totals = message.totals
+        task.chunks?.end()
+        break
+      case 'broken':
+        task.chunks?.fail(new WalkBroken('the walk has failed'))
+        break
+      case 'walked': {
+        const { rows, rejected, spilled } = message
+        this.#tasks.delete(message.task)
+        if (task.written === undefined) throw new Error('a repo is given to the writer before its walk is closed')
+        task.indexed.resolve({ written: task.written, rows, rejected, spilled })
+        break
+      }
+      case 'failed':
+        this.#tasks.delete(message.task)
+        task.indexed.reject(receiveError(message.error))
+    }
+  }
+
+  #writeLarge(id: number, task: Task): void {
+    const chunks = new ChunkQueue(() => this.#outbox.send(() => ({ kind: 'more', task: id })))
+    task.chunks = chunks
+    task.totals = undefined
+    const totals = () => {
+      if (task.totals === undefined) throw new Error('the totals of a large repo come with the end of its chunks')
+      return task.totals
+    }
+    this.#write(id, task, this.#options.writer.addLarge(task.claim, chunks, totals))
+  }
+
+  /** The thread gives back the memory of the rows when it hears how they ended. */
+  #write(id: number, task: Task, written: Promise<WriteOutcome>): void {
+    task.written = written
+    written.then(
+      (outcome) => this.#outbox.send(() => ({ kind: 'written', task: id, outcome })),
+      (error: unknown) => this.#outbox.send(() => ({ kind: 'written', task: id, outcome: sendError(error) })),
+    )
+  }
+}
