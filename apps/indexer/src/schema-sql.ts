@@ -57,7 +57,7 @@ export function lookupFunctions(schema: string, table: Table): { name: string; s
   return [uri, own, ...others].map(({ name, argument, where }) => ({
     name: `${schema}.${quoteName(name)}(text)`,
     statement: `create or replace function ${schema}.${quoteName(name)}(${argument} text)
-returns setof ${schema}.${quoteName(table.name)} language sql stable strict parallel safe as $$
+returns setof ${schema}.${quoteName(table.name)} language sql stable parallel safe as $$
 ${selectRows(schema, table)}
   and ${where}
 $$`,
