@@ -1,9 +1,10 @@
 // Signed CARs of demo accounts: an account in, its repo out, built when first asked for and kept while there is room.
 // Keys depend on the seed alone, so a repo that was dropped is built again to the same bytes.
-import { buildRepo, makeSigningKey, type SigningKey } from 'repo-stream/fixtures'
+import { buildRepo, type SigningKey } from 'repo-stream/fixtures'
 import type { DemoAccount, Population } from './population.ts'
 import type { DemoRecord } from './posts.ts'
 import { recordsOf } from './records.ts'
+import { demoSigningKey } from './signing-key.ts'
 
 export interface DemoRepo {
   readonly car: Uint8Array
@@ -51,7 +52,7 @@ export function createRepos(population: Population, options: { cacheBytes: numbe
     return repo
   }
 
-  const signingKey = (account: DemoAccount) => makeSigningKey(`demo ${population.options.seed}:${account.index}`)
+  const signingKey = (account: DemoAccount) => demoSigningKey(population.options.seed, account.index)
 
   return {
     get,
