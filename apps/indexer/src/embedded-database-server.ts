@@ -38,14 +38,22 @@ export function urlOf({ config }: Pick<Server, 'config'>, role = 'indexer', data
   return `postgresql://${role}:${config.password}@${encodeURIComponent(config.socketDir)}:${config.port}/${database}`
 }
 
+export interface StartOptions {
+  launcher: Launcher
+  log: DatabaseLog
+  /** Beside or instead of ours. */
+  settings: Record<string, string>
+}
+
 /** Makes the data directory if there is none, then adopts or starts its server. The caller holds the directory's lock. */
-export async function startServer(home: string, launcher: Launcher, log: DatabaseLog): Promise<Server> {
+export async function startServer(home: string, options: StartOptions): Promise<Server> {
+  const { launcher, log } = options
   const data = join(home, 'data')
   const config = await readConfig(home, launcher)
   if (!fs.existsSync(data)) makeData(home, launcher, config)
   const startedAt = Date.now()
   const adopted = await adopt(data, config)
-  const server = adopted ?? { pid: await launch(home, launcher, config), data, config }
+  const server = adopted ?? { pid: await launch(home, config, options), data, config }
   try {
     await makeRole(server)
   } catch (error) {
@@ -199,7 +207,7 @@ async function adopt(data: string, config: ServerConfig): Promise<Server | undef
   return undefined
 }
 
-async function launch(home: string, launcher: Launcher, config: ServerConfig): Promise<number> {
+async function launch(home: string, config: ServerConfig, { launcher, settings }: StartOptions): Promise<number> {
   const data = join(home, 'data')
   const deadline = Date.now() + refusedTimeoutMs
   for (;;) {
@@ -211,7 +219,7 @@ async function launch(home: string, launcher: Launcher, config: ServerConfig): P
     if ((fs.statSync(logPath, { throwIfNoEntry: false })?.size ?? 0) > logBytes) fs.renameSync(logPath, `${logPath}.1`)
     const log = fs.openSync(logPath, 'a', 0o600)
     const logStart = fs.fstatSync(log).size
-    const command = launcher.command('postgres', ['-D', data, ...settings(config)])
+    const command = launcher.command('postgres', ['-D', data, ...settingsOf(config, settings)])
     const child = spawn(command.file, command.args, { ...command.options, detached: true, stdio: ['ignore', log, log] })
     child.on('error', () => {}) // seen as an exit
     child.unref()
@@ -244,7 +252,7 @@ async function untilReady(pid: number, data: string, logStart: number): Promise<
 }
 
 /** fsync stays on. Sizes suit a bulk load: fewer checkpoints, no WAL that only replicas need. */
-function settings(config: ServerConfig): string[] {
+function settingsOf(config: ServerConfig, others: Record<string, string>): string[] {
   const mebibytes = (share: number, atMost: number) =>
     `${Math.min(atMost, Math.floor((totalmem() * share) / 2 ** 20))}MB`
   const values = {
@@ -269,7 +277,7 @@ function settings(config: ServerConfig): string[] {
     log_error_verbosity: 'terse',
     lc_messages: 'C',
   }
-  return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  return Object.entries({ ...values, ...others }).flatMap(([name, value]) => ['-c', `${name}=${value}`])
 }
 
 /** The indexer's role owns its database and may create others (the tests do); it is no superuser. */

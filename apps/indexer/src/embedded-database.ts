@@ -15,6 +15,13 @@ export interface DatabaseLog {
   warn(values: object, message: string): void
 }
 
+export interface EmbeddedDatabaseOptions {
+  dataDir: string
+  log: DatabaseLog
+  /** Other than ours, for a server that is started, not adopted. Tests give up durability. */
+  settings?: Record<string, string>
+}
+
 export interface EmbeddedDatabase {
   /** For pg, psql and everything that takes a libpq URL; through a Unix socket, as a role that is no superuser. */
   readonly url: string
@@ -30,8 +37,8 @@ const presence = 'indexer presence' // application_name of the connection that s
  * Starts or adopts the PostgreSQL of `dataDir` and keeps it alive: a server that dies is started again under the same URL.
  * Throws `EmbeddedDatabaseMissing` (no binaries for this machine) and `EmbeddedDatabaseFailed` (the message quotes its log).
  */
-export async function openEmbeddedDatabase(options: { dataDir: string; log: DatabaseLog }): Promise<EmbeddedDatabase> {
-  const { log } = options
+export async function openEmbeddedDatabase(options: EmbeddedDatabaseOptions): Promise<EmbeddedDatabase> {
+  const { log, settings = {} } = options
   const home = join(options.dataDir, 'postgres')
   if (mkdirSync(home, { recursive: true }) !== undefined) chmodSync(home, 0o755)
   const launcher = findLauncher(home)
@@ -42,7 +49,7 @@ export async function openEmbeddedDatabase(options: { dataDir: string; log: Data
 
   const hold = async (): Promise<Held> => {
     await using _lock = await lockDirectory(home)
-    const server = await startServer(home, launcher, log)
+    const server = await startServer(home, { launcher, log, settings })
     const client = new Client({ connectionString: urlOf(server), application_name: presence })
     await client.connect()
     client.on('error', () => {}) // the end follows, and is answered there

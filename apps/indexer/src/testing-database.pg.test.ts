@@ -1,10 +1,16 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { migrate } from './database.ts'
 import { openTestDatabase } from './testing-database.ts'
 
+const migrations = readdirSync(join(import.meta.dirname, '../../../migrations'))
+  .map((file) => file.replace(/\.sql$/, ''))
+  .sort()
+
 test('migrations run once, into the schema, as a role that is no superuser', async () => {
   await using database = await openTestDatabase({ migrated: false })
-  expect(await migrate(database)).toEqual(['0001_crawl_state'])
+  expect(await migrate(database)).toEqual(migrations)
   expect(await migrate(database)).toEqual([])
   const schemas = await database.pool.query(
     `select distinct schemaname from pg_tables where tablename in ('repos', 'hosts', 'kysely_migration')`,
@@ -17,5 +23,5 @@ test('migrations run once, into the schema, as a role that is no superuser', asy
 test('processes that start together migrate one after the other', async () => {
   await using database = await openTestDatabase({ migrated: false })
   const runs = await Promise.all([migrate(database), migrate(database), migrate(database)])
-  expect(runs.flat()).toEqual(['0001_crawl_state'])
+  expect(runs.flat()).toEqual(migrations)
 })

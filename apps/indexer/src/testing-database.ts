@@ -1,5 +1,7 @@
-// A fresh, migrated database for a test, dropped at its end. All tests of a machine share one embedded server.
-import { randomBytes } from 'node:crypto'
+// A fresh, migrated database for a test, dropped at its end. All tests of a machine share one embedded server, which gives up
+// durability for speed; migrated databases are copied from a template that is made once for each state of migrations/.
+import { createHash, randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client } from 'pg'
@@ -8,27 +10,57 @@ import { openEmbeddedDatabase } from './embedded-database.ts'
 
 export type TestDatabase = Database & AsyncDisposable
 
-const silent = { debug: () => {}, warn: () => {} }
+export interface TestDatabaseOptions {
+  migrated?: boolean
+  maxConnections?: number
+}
 
-export async function openTestDatabase(
-  options: { migrated?: boolean; maxConnections?: number } = {},
-): Promise<TestDatabase> {
+const log = { debug: () => {}, warn: () => {} }
+const settings = { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'off', shared_buffers: '128MB' }
+const templateLock = 7_346_114 // any number: one test makes the template, the others wait
+
+export async function openTestDatabase(options: TestDatabaseOptions = {}): Promise<TestDatabase> {
+  const { migrated = true, maxConnections = 8 } = options
   const dataDir = join(tmpdir(), `indexer-test-database-18-${process.getuid?.() ?? 0}`)
-  const server = await openEmbeddedDatabase({ dataDir, log: silent })
+  const server = await openEmbeddedDatabase({ dataDir, log, settings })
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`
   await administer(server.url, async (client) => {
     await dropLeftovers(client)
-    await client.query(`create database ${name}`)
+    const template = migrated ? await makeTemplate(client, server.url) : 'template1'
+    await client.query(`create database ${name} template ${template}`)
   })
-  const url = server.url.replace(/\/indexer$/, `/${name}`)
-  const database = await openDatabase({ url, maxConnections: options.maxConnections ?? 8 })
-  if (options.migrated ?? true) await migrate(database)
+  const database = await openDatabase({ url: urlOf(server.url, name), maxConnections })
   const close = async () => {
     await database.close()
     await administer(server.url, (client) => client.query(`drop database ${name} with (force)`))
     await server.stop()
   }
   return { ...database, close, [Symbol.asyncDispose]: close }
+}
+
+/** The template of these migrations; those of others go. */
+async function makeTemplate(client: Client, url: string): Promise<string> {
+  const folder = join(import.meta.dirname, '../../../migrations')
+  const hash = createHash('sha256')
+  for (const file of readdirSync(folder).sort()) hash.update(file).update(readFileSync(join(folder, file)))
+  const name = `template_${hash.digest('hex').slice(0, 16)}`
+  await client.query('select pg_advisory_lock($1)', [templateLock])
+  const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [name])
+  if (rowCount === 0) {
+    const unfinished = `making_${name}`
+    await client.query(`drop database if exists ${unfinished}`)
+    await client.query(`create database ${unfinished}`)
+    const database = await openDatabase({ url: urlOf(url, unfinished) })
+    await migrate(database)
+    await database.close()
+    await client.query(`alter database ${unfinished} rename to ${name}`)
+  }
+  await client.query('select pg_advisory_unlock($1)', [templateLock])
+  return name
+}
+
+function urlOf(url: string, database: string): string {
+  return url.replace(/\/indexer$/, `/${database}`)
 }
 
 async function administer(url: string, use: (client: Client) => Promise<unknown>): Promise<void> {
