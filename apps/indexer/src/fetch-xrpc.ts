@@ -9,6 +9,8 @@ export interface FetchContext {
   signal?: AbortSignal | undefined
   /** Called for every response, a redirect's too, as soon as its headers are here: for the scheduler. */
   onResponse?: ((seen: ResponseSeen) => void) | undefined
+  /** Awaited before a request of kind `other` is sent: its host's pace. */
+  turn?: ((origin: string) => Promise<void>) | undefined
   /** Decoded bytes of one body. */
   maxBytes?: number | undefined
 }
@@ -35,6 +37,7 @@ export interface XrpcRequest {
 export async function askXrpc(request: XrpcRequest, context: FetchContext): Promise<HttpAnswer> {
   const { http, signal, onResponse, maxBytes } = context
   const kind = request.method === 'com.atproto.sync.getRepo' ? 'repo' : 'other'
+  if (kind === 'other') await context.turn?.(request.host)
   const requestedAtMs = Date.now()
   let rateLimit: RateLimit = {}
   const answer = await http.get(xrpcUrl(request), {

@@ -38,6 +38,9 @@ export const defaultHostLimits = {
   maxHosts: 20_000,
 } satisfies PaceLimits & HealthLimits & Record<string, number>
 
+/** The reference PDS allows half as many requests for everything else together as for getRepo. */
+const otherShare = 2
+
 export type HostLimits = { readonly [name in keyof typeof defaultHostLimits]: number }
 
 /** For networks of our own (`--allow-private-hosts`): a host that states no limit has none. */
@@ -272,7 +275,7 @@ class Scheduler {
       inFlight: 0,
       huge: 0,
       repo: new Bucket(limits),
-      other: new Bucket(limits),
+      other: new Bucket({ ...limits, defaultRequests: limits.defaultRequests / otherShare }),
       health: new Health(limits),
       place: -1,
       heap: undefined,

@@ -3,8 +3,10 @@ import pino from 'pino'
 import { describe, expect, it } from 'vitest'
 import { openTestHttp, startTestServer } from './http-test-server.ts'
 import { openIdentities } from './identities.ts'
+import { openLocalDirectory } from './local-directory.ts'
 import { followPlcExport } from './plc-export.ts'
 import { createResolver } from './resolve.ts'
+import { openState } from './state.ts'
 import { openTestDatabase } from './testing-database.ts'
 
 const key = 'did:key:zQ3shunBKsXixLxKtC5qeSG9E4J5RkGN57im31pcTzbNQnm5w'
@@ -176,4 +178,22 @@ describe('followPlcExport', () => {
       await resolver.resolve(didOf(1), { refresh: true }).catch(() => undefined)
       expect(asked.length).toBeGreaterThan(before)
     }))
+
+  it('runs beside a crawl, in one process at a time, and ends with it', async () => {
+    await using database = await openTestDatabase({ migrated: true })
+    await using plc = await startTestServer(serveExport(many(5)))
+    await using http = openTestHttp()
+    const state = await openState(database)
+    const options = { database, state, http, plcUrl: plc.origin, log }
+    {
+      await using directory = openLocalDirectory(options)
+      await expect.poll(() => directory.lookUp(didOf(4)), { timeout: 10_000 }).toBeDefined()
+      const { rows } = await database.pool.query('select name from leases where process = $1', [state.process])
+      expect(rows).toEqual([{ name: 'plc-export' }])
+    }
+    const asked = plc.asked.length
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(plc.asked.length).toBe(asked)
+    await state.end()
+  })
 })
