@@ -46,7 +46,16 @@ function buildProgram(): Command {
   const run = program
     .command('run')
     .description('crawl every repo of a relay into Postgres; stopped, it goes on where it was')
-  addOptions(run, ['relay', 'plc', ...databaseOptions, ...crawlOptions, 'allowPrivateHosts', 'contact', ...logOptions])
+  addOptions(run, [
+    'relay',
+    'plc',
+    'plcExport',
+    ...databaseOptions,
+    ...crawlOptions,
+    'allowPrivateHosts',
+    'contact',
+    ...logOptions,
+  ])
   run.action(async (options: Options) => {
     const { run } = await import('./run.ts')
     await longVerb(options, run)

@@ -29,6 +29,12 @@ export const optionTable = {
     help: 'PLC directories, comma-separated, asked in turn',
     parse: (text) => parseList(text).map(parseUrl),
   }),
+  plcExport: spec<boolean>({
+    flags: '--plc-export',
+    env: 'INDEXER_PLC_EXPORT',
+    default: false,
+    help: "keep a copy of the first PLC directory's /export and ask that first; for more than 100,000 repos",
+  }),
   database: spec<string | undefined>({
     flags: '--database <url>',
     env: 'DATABASE_URL',

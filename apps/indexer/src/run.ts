@@ -5,13 +5,16 @@ import { join } from 'node:path'
 import { removeStaleSpills } from 'repo-stream'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
+import type { Database } from './database.ts'
 import { relaySource } from './discover.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
 import { createHosts, type Hosts, unpacedHosts } from './hosts.ts'
+import { otherTurns } from './hosts-turns.ts'
 import { type Http, openHttp } from './http.ts'
 import type { HttpLimits } from './http-limits.ts'
 import { type IndexPool, openIndexPool } from './index-pool.ts'
+import { type LocalDirectory, openLocalDirectory } from './local-directory.ts'
 import type { Log } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { openCrawlDatabase } from './open-database.ts'
@@ -59,6 +62,7 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
   const writer = openWriter({ database, config, process: () => state.process })
   const parts = {
     config,
+    database,
     spillDir,
     http,
     state,
@@ -88,6 +92,7 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
 
 interface Parts {
   config: Config
+  database: Database
   spillDir: string
   http: Http
   state: State
@@ -104,9 +109,12 @@ async function crawlShown(options: Options, parts: Parts, io: RunIo): Promise<vo
     hostConcurrency: options.hostConcurrency,
     limits: options.allowPrivateHosts ? unpacedHosts : undefined,
   })
+  const { database, http, state } = parts
+  const plcUrl = options.plcExport ? options.plc[0] : undefined
+  await using directory = plcUrl ? openLocalDirectory({ database, state, http, plcUrl, log: io.log }) : undefined
   await using pool = startPool(options, parts, { ...io, hosts })
   await using _display = showProgress(parts, io)
-  await crawl(assemble(options, parts, { ...io, hosts, pool }), parts.progress)
+  await crawl(assemble(options, parts, { ...io, hosts, pool, directory }), parts.progress)
   io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
 }
 
@@ -144,15 +152,15 @@ function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boole
   return aborted && (error === reason || (error instanceof Error && error.name === 'AbortError'))
 }
 
-type CrawlIo = RunIo & { hosts: Hosts; pool: IndexPool }
+type CrawlIo = RunIo & { hosts: Hosts; pool: IndexPool; directory: LocalDirectory | undefined }
 
-function assemble(options: Options, parts: Parts, { log, signal, hosts, pool }: CrawlIo): CrawlContext {
+function assemble(options: Options, parts: Parts, { log, signal, hosts, pool, directory }: CrawlIo): CrawlContext {
   const { http, state, metrics, budget } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
-  const resolver = createResolver({ http, plcUrls: options.plc })
+  const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
   return {
     state,
-    sources: [relaySource(options.relay, { http, signal })],
+    sources: [relaySource(options.relay, { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) })],
     discover: { state, log, retry, onPage: () => undefined },
     resolve: {
       state,
