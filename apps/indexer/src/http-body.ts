@@ -29,6 +29,8 @@ export async function* readBody(raw: Readable, options: BodyOptions): AsyncGener
       const counted = (source: AsyncIterable<Uint8Array>) => countEncoded(source, meter)
       pipeline(raw, counted, decoder, () => undefined) // an error reaches the iterator below
       decoded = decoder
+      // Bytes that are here and not decoded yet are ours to wait for, not the host's to send.
+      meter.decoding = () => raw.readableEnded || raw.readableLength > 0 || decoder.writableLength > 0
     }
     const chunks: AsyncIterator<unknown> = decoded[Symbol.asyncIterator]()
     for (;;) {
@@ -84,6 +86,7 @@ function decoderFor({ encoding, url }: BodyOptions) {
 class BodyMeter {
   encodedBytes = 0
   verdict: IndexerError | undefined
+  decoding: () => boolean = () => false
   private decodedBytes = 0
   private waitingSince: number | undefined
   private waitedMs = 0
@@ -128,7 +131,7 @@ class BodyMeter {
 
   private addWaiting(): void {
     const now = performance.now()
-    if (this.waitingSince !== undefined) this.waitedMs += now - this.waitingSince
+    if (this.waitingSince !== undefined && !this.decoding()) this.waitedMs += now - this.waitingSince
     this.waitingSince = now
   }
 
