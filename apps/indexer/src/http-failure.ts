@@ -52,6 +52,12 @@ const failureCodes = new Map<string, ErrorCode>([
   ['EAI_FAIL', 'DnsFailed'],
   ['EAI_NODATA', 'DnsFailed'],
   ['ENODATA', 'DnsFailed'],
+  ['ESERVFAIL', 'DnsFailed'],
+  ['EREFUSED', 'DnsFailed'],
+  ['EBADNAME', 'DnsFailed'],
+  ['EBADRESP', 'DnsFailed'],
+  ['EFORMERR', 'DnsFailed'],
+  ['ETIMEOUT', 'DnsFailed'], // of c-ares; a connection's is ETIMEDOUT
   ['EPROTO', 'TlsFailed'],
   ['UND_ERR_HEADERS_TIMEOUT', 'HeadersTimeout'],
   ['UND_ERR_BODY_TIMEOUT', 'BodyStalled'],

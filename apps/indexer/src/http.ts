@@ -10,6 +10,7 @@ import { httpFailure } from './http-failure.ts'
 import { defaultHttpLimits, type HttpLimits } from './http-limits.ts'
 import type { HeaderMap } from './rate-limit.ts'
 import { isLoopbackName, publicLookup, refusePrivateName } from './safe-address.ts'
+import { createLookup } from './safe-lookup.ts'
 
 export interface HttpOptions {
   /** Of the indexer, for the User-Agent. */
@@ -102,9 +103,10 @@ export function openHttp(options: HttpOptions): Http {
 
 /** `direct` checks the addresses that it connects to; `outward` is the same, or the proxy that the environment names. */
 function createDispatchers(options: HttpOptions, limits: HttpLimits): { direct: Agent; outward: Dispatcher } {
-  const lookup = options.allowPrivateHosts ? options.lookup : publicLookup(options.lookup)
+  const named = options.lookup ?? createLookup()
+  const lookup = options.allowPrivateHosts ? named : publicLookup(named)
   const timeout = limits.connectTimeoutMs
-  const connect = buildConnector({ timeout, allowH2: false, port: 0, ...(lookup ? { lookup } : {}) })
+  const connect = buildConnector({ timeout, allowH2: false, port: 0, lookup })
   const agentOptions: Agent.Options = {
     connect,
     // One body that is read slowly must not hold up the others of its host, as it would on a shared HTTP/2 connection.

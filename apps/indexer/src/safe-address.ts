@@ -1,7 +1,7 @@
 // Refuses addresses that lead into the operator's own network (SSRF): hosts and redirects are named by strangers.
 // In: a literal host, or a DNS lookup to guard. Out: nothing, or an `AddressRefused`. The lookup that is checked is the
 // one whose answer is connected to, so a name that changes its address between check and use gains nothing.
-import { type LookupAddress, lookup as systemLookup } from 'node:dns'
+import type { LookupAddress } from 'node:dns'
 import { isIP, type LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { IndexerError } from './errors.ts'
@@ -29,7 +29,7 @@ export function isLoopbackName(hostname: string): boolean {
 }
 
 /** A DNS lookup for net.connect that leaves out private addresses and fails with `AddressRefused` when no other is left. */
-export function publicLookup(lookup: LookupFunction = systemLookup): LookupFunction {
+export function publicLookup(lookup: LookupFunction): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (error, found) => {
       if (error) return callback(error, '')
