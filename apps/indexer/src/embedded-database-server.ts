@@ -2,15 +2,13 @@
 // A stale postmaster.pid is left to Postgres, which also checks shared memory; only a pid that meanwhile belongs to another
 // program is replaced by one that cannot exist.
 import { spawn, spawnSync } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
-import { createServer } from 'node:net'
-import { tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { databaseTrouble } from './database-errors.ts'
 import type { DatabaseLog } from './embedded-database.ts'
+import { chooseAddress, readConfig, type ServerConfig, settingsOf } from './embedded-database-config.ts'
 import type { Launcher } from './embedded-database-launcher.ts'
 import { IndexerError } from './errors.ts'
 
@@ -20,17 +18,9 @@ export interface Server {
   readonly config: ServerConfig
 }
 
-/** What must survive a restart, in `server.json` beside the data. */
-interface ServerConfig {
-  port: number
-  password: string
-  socketDir: string
-}
-
 const recoveryTimeoutMs = 10 * 60_000 // crash recovery reads at most max_wal_size; slow disks need minutes
 const refusedTimeoutMs = 20_000 // after a killed postmaster its children still hold the shared memory for a moment
 const stopTimeoutMs = 120_000
-const socketPathBytes = 107 // sun_path
 const logBytes = 8 * 1024 * 1024
 const impossiblePid = 4_194_305 // above the kernel's largest pid_max
 
@@ -43,6 +33,8 @@ export interface StartOptions {
   log: DatabaseLog
   /** Beside or instead of ours. */
   settings: Record<string, string>
+  /** True when a server that this process had started or adopted is started again. */
+  urlInUse: boolean
 }
 
 /** Makes the data directory if there is none, then adopts or starts its server. The caller holds the directory's lock. */
@@ -78,63 +70,6 @@ export async function stopServer(server: Server): Promise<void> {
     if (Date.now() > deadline) throw failed(`the embedded database (pid ${pid}) does not stop`, server.data, 0)
     await sleep(10)
   }
-}
-
-async function readConfig(home: string, launcher: Launcher): Promise<ServerConfig> {
-  const path = join(home, 'server.json')
-  let config: ServerConfig | undefined
-  if (fs.existsSync(path)) {
-    const stored: unknown = JSON.parse(fs.readFileSync(path, 'utf8'))
-    if (isConfig(stored)) config = stored
-  }
-  const socketDir = chooseSocketDir(home, config?.socketDir)
-  fs.mkdirSync(socketDir, { recursive: true })
-  if (launcher.user !== undefined) fs.chownSync(socketDir, launcher.user.uid, launcher.user.gid)
-  fs.chmodSync(socketDir, 0o700)
-  config = { port: config?.port ?? (await freePort()), password: config?.password ?? newPassword(), socketDir }
-  writeConfig(home, config)
-  return config
-}
-
-function writeConfig(home: string, config: ServerConfig): void {
-  const path = join(home, 'server.json')
-  fs.writeFileSync(`${path}.new`, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
-  fs.renameSync(`${path}.new`, path)
-}
-
-function isConfig(value: unknown): value is ServerConfig {
-  if (typeof value !== 'object' || value === null) return false
-  const { port, password, socketDir } = value as Partial<Record<keyof ServerConfig, unknown>>
-  return typeof port === 'number' && typeof password === 'string' && typeof socketDir === 'string'
-}
-
-/** Beside the data where the path is short enough; else a random folder in the temporary directory. */
-function chooseSocketDir(home: string, last: string | undefined): string {
-  const beside = join(home, 'socket')
-  if (Buffer.byteLength(join(beside, '.s.PGSQL.65535')) <= socketPathBytes) return beside
-  if (last !== undefined && last !== beside && fs.existsSync(last)) return last
-  return fs.mkdtempSync(join(tmpdir(), 'indexer-'))
-}
-
-function newPassword(): string {
-  return randomBytes(18).toString('base64url')
-}
-
-async function freePort(): Promise<number> {
-  const listener = createServer()
-  await new Promise<void>((resolve, reject) => listener.once('error', reject).listen(0, '127.0.0.1', resolve))
-  const address = listener.address()
-  await new Promise((resolve) => listener.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('a TCP listener has a port')
-  return address.port
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const listener = createServer()
-  return await new Promise((resolve) => {
-    listener.once('error', () => resolve(false))
-    listener.listen(port, '127.0.0.1', () => listener.close(() => resolve(true)))
-  })
 }
 
 /** initdb into a second name, then a rename: a killed initdb leaves nothing that looks like a database. */
@@ -207,28 +142,46 @@ async function adopt(data: string, config: ServerConfig): Promise<Server | undef
   return undefined
 }
 
-async function launch(home: string, config: ServerConfig, { launcher, settings }: StartOptions): Promise<number> {
+async function launch(home: string, config: ServerConfig, options: StartOptions): Promise<number> {
   const data = join(home, 'data')
   const deadline = Date.now() + refusedTimeoutMs
   for (;;) {
-    if (!(await isFree(config.port))) {
-      config.port = await freePort()
-      writeConfig(home, config)
-    }
-    const logPath = join(home, 'server.log')
-    if ((fs.statSync(logPath, { throwIfNoEntry: false })?.size ?? 0) > logBytes) fs.renameSync(logPath, `${logPath}.1`)
-    const log = fs.openSync(logPath, 'a', 0o600)
-    const logStart = fs.fstatSync(log).size
-    const command = launcher.command('postgres', ['-D', data, ...settingsOf(config, settings)])
-    const child = spawn(command.file, command.args, { ...command.options, detached: true, stdio: ['ignore', log, log] })
-    child.on('error', () => {}) // seen as an exit
-    child.unref()
-    fs.closeSync(log)
-    if (child.pid !== undefined && (await untilReady(child.pid, data, logStart))) return child.pid
-    const refused = readFrom(logPath, logStart).includes(' F0001 ') // lock_file_exists: the old server's children linger
-    if (!refused || Date.now() > deadline) throw failed('the embedded database does not start', data, logStart)
+    const address = await chooseAddress(home, config, options.urlInUse)
+    const { pid, logStart, exit } = spawnServer(
+      home,
+      options.launcher,
+      settingsOf(config, { ...address, ...options.settings }),
+    )
+    if (pid !== undefined && (await untilReady(pid, data, logStart))) return pid
+    // F0001, lock_file_exists: the children of a killed server linger. A signal: somebody killed this one, too.
+    const mayPass = (await exit) !== null || readFrom(join(home, 'server.log'), logStart).includes(' F0001 ')
+    if (!mayPass || Date.now() > deadline) throw failed('the embedded database does not start', data, logStart)
     await sleep(50)
   }
+}
+
+interface Spawned {
+  pid: number | undefined
+  /** Where its log begins. */
+  logStart: number
+  /** The signal that ended it, or null. */
+  exit: Promise<NodeJS.Signals | null>
+}
+
+function spawnServer(home: string, launcher: Launcher, settings: string[]): Spawned {
+  const logPath = join(home, 'server.log')
+  if ((fs.statSync(logPath, { throwIfNoEntry: false })?.size ?? 0) > logBytes) fs.renameSync(logPath, `${logPath}.1`)
+  const log = fs.openSync(logPath, 'a', 0o600)
+  const logStart = fs.fstatSync(log).size
+  const command = launcher.command('postgres', ['-D', join(home, 'data'), ...settings])
+  const child = spawn(command.file, command.args, { ...command.options, detached: true, stdio: ['ignore', log, log] })
+  const exit = new Promise<NodeJS.Signals | null>((resolve) => {
+    child.once('exit', (_, signal) => resolve(signal))
+    child.once('error', () => resolve(null))
+  })
+  child.unref()
+  fs.closeSync(log)
+  return { pid: child.pid, logStart, exit }
 }
 
 /** Waits for `ready` in postmaster.pid; false when the process has gone. */
@@ -249,35 +202,6 @@ async function untilReady(pid: number, data: string, logStart: number): Promise<
     data,
     logStart,
   )
-}
-
-/** fsync stays on. Sizes suit a bulk load: fewer checkpoints, no WAL that only replicas need. */
-function settingsOf(config: ServerConfig, others: Record<string, string>): string[] {
-  const mebibytes = (share: number, atMost: number) =>
-    `${Math.min(atMost, Math.floor((totalmem() * share) / 2 ** 20))}MB`
-  const values = {
-    listen_addresses: '127.0.0.1',
-    port: String(config.port),
-    unix_socket_directories: config.socketDir,
-    unix_socket_permissions: '0700',
-    max_connections: '100',
-    shared_buffers: mebibytes(1 / 8, 1024),
-    maintenance_work_mem: mebibytes(1 / 16, 512),
-    wal_buffers: '32MB',
-    max_wal_size: '4GB',
-    min_wal_size: '256MB',
-    checkpoint_timeout: '15min',
-    wal_level: 'minimal',
-    max_wal_senders: '0',
-    jit: 'off',
-    autovacuum_naptime: '20s',
-    log_checkpoints: 'off',
-    log_line_prefix: '%m [%p] %e ',
-    log_min_error_statement: 'panic', // a refused COPY would log its rows
-    log_error_verbosity: 'terse',
-    lc_messages: 'C',
-  }
-  return Object.entries({ ...values, ...others }).flatMap(([name, value]) => ['-c', `${name}=${value}`])
 }
 
 /** The indexer's role owns its database and may create others (the tests do); it is no superuser. */

@@ -44,25 +44,24 @@ export async function openEmbeddedDatabase(options: EmbeddedDatabaseOptions): Pr
   const launcher = findLauncher(home)
 
   let stopping = false
-  let held: Held
   let revival: Promise<void> | undefined
 
-  const hold = async (): Promise<Held> => {
+  const hold = async (urlInUse: boolean): Promise<Held> => {
     await using _lock = await lockDirectory(home)
-    const server = await startServer(home, { launcher, log, settings })
+    const server = await startServer(home, { launcher, log, settings, urlInUse })
     const client = new Client({ connectionString: urlOf(server), application_name: presence })
-    await client.connect()
     client.on('error', () => {}) // the end follows, and is answered there
+    await client.connect()
     client.once('end', () => {
-      if (!stopping) revival = revive()
+      if (!stopping) revival = revive(server.pid)
     })
     return { server, client }
   }
-  const revive = async () => {
-    log.warn({ pid: held.server.pid }, 'the embedded database went away; starting it again')
+  const revive = async (pid: number) => {
+    log.warn({ pid }, 'the embedded database went away; starting it again')
     while (!stopping) {
       try {
-        held = await hold()
+        held = await hold(true)
         return
       } catch (error) {
         log.warn({ err: error }, 'the embedded database does not start; trying again')
@@ -71,7 +70,7 @@ export async function openEmbeddedDatabase(options: EmbeddedDatabaseOptions): Pr
     }
   }
 
-  held = await insist(hold) // it may be killed while it starts
+  let held = await insist(() => hold(false)) // it may be killed while it starts
   return {
     url: urlOf(held.server),
     pid: () => held.server.pid,
@@ -92,13 +91,21 @@ interface Held {
 /** Counting and stopping happen under the lock that starters take: nobody can adopt a server that is about to stop. */
 async function leave(home: string, { server, client }: Held): Promise<void> {
   await using _lock = await lockDirectory(home)
-  let others = 0
+  await client.end().catch(() => {})
+  if (!(await isUsed(server))) await stopServer(server)
+}
+
+/** Over a connection of its own: ours may have broken with a server that another process started again. */
+async function isUsed(server: Server): Promise<boolean> {
+  const client = new Client({ connectionString: urlOf(server) })
+  client.on('error', () => {})
   try {
-    const text = `select count(*)::int as others from pg_stat_activity where application_name = $1 and pid <> pg_backend_pid()`
-    others = (await client.query<{ others: number }>(text, [presence])).rows[0]?.others ?? 0
-    await client.end()
+    await client.connect()
+    const { rowCount } = await client.query('select 1 from pg_stat_activity where application_name = $1', [presence])
+    return rowCount !== null && rowCount > 0
   } catch {
-    // The server is already gone: stopping it is then the same as doing nothing.
+    return false // it is gone already, and stopping it is doing nothing
+  } finally {
+    await client.end().catch(() => {})
   }
-  if (others === 0) await stopServer(server)
 }
