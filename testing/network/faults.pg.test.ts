@@ -17,7 +17,7 @@ interface Expected {
   readonly status?: string
 }
 
-const attempts = 3
+const attempts = 2
 
 /** The host does it every time. */
 const lasting: ReadonlyArray<readonly [fault: RepoFault, expected: Expected]> = [
@@ -119,10 +119,10 @@ beforeAll(async () => {
   run = await crawlFake(network, database, {
     options: { maxAttempts: attempts },
     httpLimits: {
-      headersTimeoutMs: 2000,
-      bodyIdleTimeoutMs: 2000,
+      headersTimeoutMs: 4000,
+      bodyIdleTimeoutMs: 4000,
       minimumBytesPerSecond: 1024,
-      minimumRateWindowMs: 3000,
+      minimumRateWindowMs: 5000,
       maxBodyBytes: 20 * 1024 * 1024,
       expansionFreeBytes: 1024 * 1024,
     },
