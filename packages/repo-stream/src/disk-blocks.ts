@@ -1,43 +1,51 @@
-// Keeps blocks on disk: rows of CAR sections in the order of arrival, and an index in memory (11 to 21 bytes a block).
-// In the order of a PDS neighbours in the tree are mostly neighbours in the file, so that a read row serves many lookups.
-import { type BlockState, type BlockStore, rawBlock, sectionBytes, writeSection } from './blocks.ts'
-import { cidBytes } from './cid.ts'
+// Keeps blocks on disk: rows of sections in the order of arrival, and an index in memory (13 to 27 bytes a block). In the
+// order of a PDS, neighbours in the tree are mostly neighbours in the file, so a row that is read serves many lookups. Where
+// they are not (blocks sorted by digest), `regroup` brings neighbours together once.
+import type { BlockStore } from './blocks.ts'
 import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
 import { rowBytes, type SqliteStore } from './disk-store.ts'
-import { RepoStreamError } from './errors.ts'
 import type { Ledger } from './ledger.ts'
-import { freeNow, noSlab, type Slab, slabOver } from './slab.ts'
+import type { MemoryBlocks } from './memory-blocks.ts'
+import { type Groups, regroup } from './regroup.ts'
+import { RowFile } from './row-file.ts'
+import { Section, type SectionParts } from './section.ts'
+import type { DigestAt, Slab } from './slab.ts'
 
-/** An address counts grains of 8 bytes, 8192 to a row: 32 bits reach 32 GiB. A section starts on a grain. */
-const grainBytes = 8
-const rowGrains = 8192
-const maxRow = 2 ** 32 / rowGrains - 1
+/** Lookups after which the share of them that had to read a row is looked at. */
+const sampleFinds = 4096
+/** More row reads than one in so many lookups cost more than regrouping: 30 us each, against 2.5 us once for a block. */
+const findsPerRead = 8
+/** The order of a PDS reads each row about five times, once for each larger collection: regrouping waits for more. */
+const readsPerRow = 8
 
 export class DiskBlocks implements BlockStore {
-  readonly isStable = false
+  found = new Section()
   readonly #store: SqliteStore
   readonly #ledger: Ledger
   readonly #index = new DigestIndex()
-  /** Rows read or written last, the oldest first. */
-  readonly #cache = new Map<number, Slab>()
-  readonly #cacheBytes: number
-  #cachedBytes = 0
-  #tail = slabOver(new Uint8Array(rowBytes))
-  #tailRow = 0
-  #tailAt = 0
-  slab = noSlab
-  from = 0
-  to = 0
-  state: number = rawBlock
+  readonly #rows: RowFile
+  #finds = 0
+  #readsBefore = 0
+  #groups: Groups | undefined
+  /** The blocks of group `#group`. */
+  #near: MemoryBlocks | undefined
+  #group = 0
 
   constructor(store: SqliteStore, ledger: Ledger) {
     this.#store = store
     this.#ledger = ledger
-    this.#cacheBytes = ledger.share(store.cacheBytes)
+    this.#rows = new RowFile(store, ledger.share(store.cacheBytes))
     ledger.takeAnyway(DigestIndex.firstBytes)
   }
 
+  /** A block of several rows has memory of its own. */
+  get isStable(): boolean {
+    return this.found.slab.bytes.length > rowBytes
+  }
+
   find(view: DataView, at: number): boolean {
+    this.#finds++
+    if (this.#findNear(view, at)) return true
     const hash = digestHash(view, at)
     const { slots, shift } = this.#index
     const mask = slots.length - 1
@@ -45,102 +53,69 @@ export class DiskBlocks implements BlockStore {
       const stored = slots[i + 1] ?? 0
       if (stored === 0) return false
       if (slots[i] !== hash) continue
-      this.#open(stored - 1)
-      if (sameDigest(this.slab.view, this.from - 32, view, at)) return true
+      if (this.#enterGroup(i / 2) && this.#findNear(view, at)) return true
+      this.#rows.open(stored - 1)
+      this.found = this.#rows.section
+      if (sameDigest(this.found.slab.view, this.found.from - 32, view, at)) return true
     }
   }
 
-  keep(source: Slab, digestAt: number, state: BlockState, value: Uint8Array): boolean {
-    const bytes = sectionBytes(value.length)
-    const target = this.#reserve(bytes)
-    writeSection(target, target === this.#tail ? this.#tailAt : 0, { digest: source, digestAt, state, value })
-    this.#stored(target, bytes, digestHash(source.view, digestAt))
+  keep(parts: SectionParts): boolean {
+    this.#insert(digestHash(parts.source.view, parts.digestAt), this.#rows.appendParts(parts))
     return true
   }
 
   keepSection(source: Slab, start: number, data: number, end: number): boolean {
-    const target = this.#reserve(end - start)
-    target.bytes.set(source.bytes.subarray(start, end), target === this.#tail ? this.#tailAt : 0)
-    this.#stored(target, end - start, digestHash(source.view, data - 32))
+    this.#insert(digestHash(source.view, data - 32), this.#rows.append(source, start, end))
     return true
   }
 
+  /** Do lookups mostly have to read a row? Then `regroup` pays. Looks every few thousand lookups. */
+  isScattered(): boolean {
+    if (this.#finds < sampleFinds || this.#groups !== undefined) return false
+    const reads = this.#rows.readCount - this.#readsBefore
+    const scattered = reads * findsPerRead > this.#finds && this.#rows.readCount > readsPerRow * this.#rows.rowCount
+    this.#finds = 0
+    this.#readsBefore = this.#rows.readCount
+    return scattered && this.#store.hasRoomFor(this.#store.storedBytes)
+  }
+
+  /** Writes all blocks once more, neighbours of the tree at `root` together. Calls `turn` between slices of some ms. */
+  async regroup(root: DigestAt, turn: () => Promise<void>): Promise<void> {
+    this.#rows.flush()
+    this.#groups = await regroup({ index: this.#index, rows: this.#rows, store: this.#store }, root, turn)
+    this.#ledger.takeAnyway(this.#groups.indexBytes)
+    this.#rows.clearCache()
+  }
+
   close(): void {
-    this.#cache.clear()
-    this.slab = noSlab
+    this.#rows.clearCache()
+    this.#near?.free()
+    this.#near = undefined
   }
 
-  /** The open row if the section fits, else a new one; a section over the row size has a row of its own. */
-  #reserve(bytes: number): Slab {
-    if (bytes > rowBytes) return slabOver(new Uint8Array(bytes))
-    if (this.#tailAt + bytes > rowBytes) {
-      this.#write(this.#tail, this.#tailAt)
-      this.#tail = slabOver(new Uint8Array(rowBytes))
-      this.#tailAt = 0
-    }
-    return this.#tail
+  #findNear(view: DataView, at: number): boolean {
+    if (!this.#near?.find(view, at)) return false
+    this.found = this.#near.found
+    return true
   }
 
-  #stored(target: Slab, bytes: number, hash: number): void {
+  #insert(hash: number, address: number): void {
     const growth = this.#index.growthBytes()
     if (growth > 0) {
       this.#ledger.takeAnyway(growth)
       this.#ledger.give(growth / 2)
     }
-    if (target === this.#tail) {
-      this.#index.insert(hash, this.#tailRow * rowGrains + this.#tailAt / grainBytes)
-      this.#tailAt += Math.ceil(bytes / grainBytes) * grainBytes
-      return
-    }
-    if (this.#tailAt > 0) {
-      this.#write(this.#tail, this.#tailAt)
-      this.#tail = slabOver(new Uint8Array(rowBytes))
-      this.#tailAt = 0
-    }
-    this.#index.insert(hash, this.#tailRow * rowGrains)
-    this.#write(target, bytes)
+    this.#index.insert(hash, address)
   }
 
-  #write(slab: Slab, bytes: number): void {
-    if (this.#tailRow >= maxRow) throw new RepoStreamError('StoredBytesLimit', 'a disk store holds at most 32 GiB')
-    this.#store.write(this.#tailRow, slab.bytes.subarray(0, bytes))
-    this.#remember(this.#tailRow, slab)
-    this.#tailRow++
-  }
-
-  #open(address: number): void {
-    const slab = this.#row(Math.floor(address / rowGrains))
-    const { bytes } = slab
-    let at = (address % rowGrains) * grainBytes
-    let byte = bytes[at++] ?? 0
-    let length = byte & 0x7f
-    for (let bits = 7; byte >= 0x80; bits += 7) {
-      byte = bytes[at++] ?? 0
-      length += (byte & 0x7f) << bits
-    }
-    this.slab = slab
-    this.state = bytes[at] ?? 0
-    this.from = at + cidBytes
-    this.to = at + length
-  }
-
-  #row(id: number): Slab {
-    if (id === this.#tailRow) return this.#tail
-    const known = this.#cache.get(id)
-    if (known !== undefined) return known
-    const slab = slabOver(this.#store.read(id))
-    this.#remember(id, slab)
-    return slab
-  }
-
-  #remember(id: number, slab: Slab): void {
-    this.#cache.set(id, slab)
-    this.#cachedBytes += slab.bytes.length
-    for (const [oldest, { bytes }] of this.#cache) {
-      if (this.#cachedBytes <= this.#cacheBytes || oldest === id) return
-      this.#cache.delete(oldest)
-      this.#cachedBytes -= bytes.length
-      freeNow(bytes)
-    }
+  /** Brings the group of a slot's block into memory. Groups are in the order of the walk: an earlier one is past. */
+  #enterGroup(slot: number): boolean {
+    const group = this.#groups?.ofSlot[slot] ?? 0
+    if (group <= this.#group) return false
+    this.#near?.free()
+    this.#near = this.#groups?.read(group)
+    this.#group = group
+    return true
   }
 }

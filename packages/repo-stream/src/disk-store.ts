@@ -73,15 +73,18 @@ export class SqliteStore implements DiskStore {
     this.#owned = true
   }
 
+  hasRoomFor(bytes: number): boolean {
+    return this.storedBytes + bytes <= this.#maxStoredBytes
+  }
+
   write(id: number, bytes: Uint8Array): void {
-    const storedBytes = this.storedBytes + bytes.length
-    if (storedBytes > this.#maxStoredBytes) {
+    if (!this.hasRoomFor(bytes.length)) {
       throw new RepoStreamError('StoredBytesLimit', `the walk needs more than ${this.#maxStoredBytes} bytes of disk`, {
         details: { maxStoredBytes: this.#maxStoredBytes },
       })
     }
     guard(this.path, () => this.#insert.run(id, bytes))
-    this.storedBytes = storedBytes
+    this.storedBytes += bytes.length
   }
 
   read(id: number): Uint8Array {

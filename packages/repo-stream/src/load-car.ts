@@ -11,9 +11,14 @@ import { WalkDriver } from './walk-driver.ts'
  */
 export async function loadCar(source: CarSource, options: LoadOptions = {}): Promise<MemoryCar | DiskCar> {
   const load = new Load(source, options)
+  const streams = options.preorder !== 'buffer'
   return orClose(load, async () => {
+    if (streams && options.openStore !== undefined) {
+      const outcome = await load.read(() => load.hasStarted)
+      if (outcome === 'enough' && load.startsInPreorder) return { kind: 'memory', ...drive(load) }
+    }
     const outcome = await load.read(never)
-    if (outcome === 'full') return new SuspendedCar(load)
+    if (outcome === 'full') return new SuspendedCar(load, streams)
     return { kind: 'memory', ...drive(load) }
   })
 }
@@ -21,10 +26,12 @@ export async function loadCar(source: CarSource, options: LoadOptions = {}): Pro
 class SuspendedCar implements DiskCar {
   readonly kind = 'disk'
   readonly #load: Load
+  readonly #streams: boolean
   #used = false
 
-  constructor(load: Load) {
+  constructor(load: Load, streams: boolean) {
     this.#load = load
+    this.#streams = streams
   }
 
   async finishLoading(...[store]: Parameters<DiskCar['finishLoading']>): Promise<LoadedCar> {
@@ -32,7 +39,7 @@ class SuspendedCar implements DiskCar {
     this.#used = true
     return orClose(this.#load, async () => {
       this.#load.moveToDisk(store)
-      await this.#load.read(never)
+      if (!this.#streams || !this.#load.startsInPreorder) await this.#load.read(never)
       return drive(this.#load)
     })
   }

@@ -1,8 +1,8 @@
 // One load in progress: reads the source into a store of blocks, in memory first, on disk after `moveToDisk`. It stops where
 // memory is refused and goes on from there, at any byte, with nothing lost or read twice.
-import { type BlockStore, failedBlock, looksLikeNode, processedBlock } from './blocks.ts'
+import type { BlockStore } from './blocks.ts'
 import { CarReader } from './car.ts'
-import { cidBytes, cidHead, cidText } from './cid.ts'
+import { cidBytes, cidHead, cidText, digestBytes } from './cid.ts'
 import { decodeCommit } from './commit.ts'
 import { sameDigest } from './digest-index.ts'
 import { DiskBlocks } from './disk-blocks.ts'
@@ -12,8 +12,9 @@ import { Input } from './input.ts'
 import { Ledger } from './ledger.ts'
 import { type Limits, limitError, resolveLimits } from './limits.ts'
 import { MemoryBlocks } from './memory-blocks.ts'
+import { failedBlock, looksLikeNode, processedBlock } from './section.ts'
 import { hasDigest } from './sha256.ts'
-import { type Slab, slabOver } from './slab.ts'
+import { type DigestAt, type Slab, slabOver } from './slab.ts'
 import type { CarSource, Commit, DiskStore, LoadOptions, Process } from './types.ts'
 import { stepBytes, Window } from './window.ts'
 
@@ -38,7 +39,11 @@ export class Load {
   #full = false
   #readBytes = 0
   #untilTurn = turnBytes
+  /** The digests of the first two blocks. */
+  #firstBlocks = new Uint8Array(0)
   ended = false
+  /** A walk looks at what is held, so memory that is given up must last. */
+  isWalked = false
   closed = false
 
   constructor(source: CarSource, options: LoadOptions) {
@@ -51,7 +56,7 @@ export class Load {
     this.#memory = new MemoryBlocks(this.#ledger)
     this.#window = new Window(this.#ledger)
     if (source instanceof Uint8Array) {
-      this.#window.useWhole(this.process === undefined ? this.#memory.adopt(source) : slabOver(source))
+      this.#window.useWhole(this.process === undefined ? this.#memory.borrow(source) : slabOver(source))
     } else this.#input = new Input(source, options.signal)
   }
 
@@ -63,10 +68,6 @@ export class Load {
 
   get rootDigest(): Uint8Array | undefined {
     return this.#reader.rootDigest
-  }
-
-  get offset(): number {
-    return this.#reader.offset
   }
 
   /** Reads until `enough` says so, the end, or until memory is refused. Looks at `enough` after each step. */
@@ -102,7 +103,20 @@ export class Load {
     const cid = new Uint8Array(cidBytes)
     new DataView(cid.buffer).setUint32(0, cidHead)
     cid.set(root.bytes, 4)
-    return decodeCommit(blocks.slab.bytes.slice(blocks.from, blocks.to), cid)
+    return decodeCommit(blocks.found.slab.bytes.slice(blocks.found.from, blocks.found.to), cid)
+  }
+
+  /** Did the CAR begin as one in preorder does: with the commit, then the root of the tree? */
+  get startsInPreorder(): boolean {
+    const { rootDigest } = this
+    if (this.#firstBlocks.length < 2 * digestBytes || rootDigest === undefined) return false
+    if (Buffer.compare(this.#firstBlocks.subarray(0, digestBytes), rootDigest) !== 0) return false
+    return Buffer.compare(this.#firstBlocks.subarray(digestBytes), this.commit().data.subarray(4)) === 0
+  }
+
+  /** Have the first two blocks come in? */
+  get hasStarted(): boolean {
+    return this.#reader.blocks >= 2
   }
 
   /** Moves everything held to `store` and gives its memory back. */
@@ -113,11 +127,29 @@ export class Load {
     store.own()
     const blocks = new DiskBlocks(store, this.#ledger)
     this.#disk = { blocks, store }
-    for (const start of memory.sections()) blocks.keepSection(memory.slab, start, memory.from, memory.to)
+    for (const { slab, start, from, to } of memory.sections()) blocks.keepSection(slab, start, from, to)
     this.#window.detach()
-    memory.close()
+    if (this.isWalked) memory.close()
+    else memory.free()
     this.#memory = undefined
     this.#full = false
+  }
+
+  /** Memory was refused in the middle of a walk: goes on with the store that the caller set ready. */
+  async openStore(): Promise<void> {
+    const { openStore } = this.#options
+    if (this.#memory === undefined || openStore === undefined)
+      throw new TypeError('a load on disk is refused no memory')
+    this.moveToDisk(await openStore())
+  }
+
+  /** Rearranges a spilled CAR, once, where its order makes nearly every lookup read from the disk. */
+  async gather(root: DigestAt): Promise<void> {
+    if (!this.ended || !this.#disk?.blocks.isScattered()) return
+    await this.#disk.blocks.regroup(root, async () => {
+      await this.#turn()
+      this.#options.signal?.throwIfAborted()
+    })
   }
 
   async close(): Promise<void> {
@@ -151,7 +183,7 @@ export class Load {
   #advance(): boolean {
     const before = this.#window.to - this.#window.from
     const memory = this.process === undefined ? this.#memory : undefined
-    if (!this.#window.advance(memory && ((minBytes) => memory.addSlab(minBytes)))) return false
+    if (!this.#window.advance(this.#reader.waitingBytes, memory)) return false
     const bytes = this.#window.to - this.#window.from - before
     this.#untilTurn -= bytes
     if (this.#input === undefined) {
@@ -183,6 +215,9 @@ export class Load {
     }
     const kept = this.#keep(slab, start, data, end)
     this.#full = !kept
+    if (kept && this.#reader.blocks < 2) {
+      this.#firstBlocks = Buffer.concat([this.#firstBlocks, slab.bytes.subarray(data - digestBytes, data)])
+    }
     return kept
   }
 
@@ -198,9 +233,9 @@ export class Load {
     try {
       value = process(block, slab.bytes.subarray(data - 32, data))
     } catch {
-      return this.blocks.keep(slab, data - 32, failedBlock, block) // the walk makes its error again
+      return this.blocks.keep({ source: slab, digestAt: data - 32, state: failedBlock, value: block }) // the walk makes its error again
     }
-    return this.blocks.keep(slab, data - 32, processedBlock, value)
+    return this.blocks.keep({ source: slab, digestAt: data - 32, state: processedBlock, value })
   }
 
   #isCommit(slab: Slab, data: number): boolean {

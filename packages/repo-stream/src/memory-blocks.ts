@@ -1,10 +1,10 @@
 // Keeps blocks in memory: slabs of CAR sections that only grow, and an index over them. Memory is asked for slab by slab.
 // A slab's address is a multiple of the unit, so that an address finds its slab by a shift.
-import { type BlockState, type BlockStore, rawBlock, sectionBytes, writeSection } from './blocks.ts'
-import { cidBytes } from './cid.ts'
+import type { BlockStore } from './blocks.ts'
 import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
 import type { Ledger } from './ledger.ts'
-import { noSlab, type Slab, slabOver } from './slab.ts'
+import { Section, type SectionParts, sectionBytes, writeSection } from './section.ts'
+import { freeNow, noSlab, type Slab, slabOver } from './slab.ts'
 
 const unitBits = 14
 const unitBytes = 1 << unitBits
@@ -16,15 +16,13 @@ const maxAddress = 0xffff_fffe
 export class MemoryBlocks implements BlockStore {
   readonly isStable = true
   readonly #ledger: Ledger
-  readonly #index = new DigestIndex()
+  #index = new DigestIndex()
   /** The slab of each unit of the address space. */
   readonly #units: Slab[] = []
+  #borrowed: Uint8Array | undefined
   #tail = noSlab
   #tailAt = 0
-  slab = noSlab
-  from = 0
-  to = 0
-  state: number = rawBlock
+  readonly found = new Section()
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger
@@ -40,7 +38,7 @@ export class MemoryBlocks implements BlockStore {
       if (stored === 0) return false
       if (slots[i] !== hash) continue
       this.#open(stored - 1)
-      if (sameDigest(this.slab.view, this.from - 32, view, at)) return true
+      if (sameDigest(this.found.slab.view, this.found.from - 32, view, at)) return true
     }
   }
 
@@ -52,11 +50,12 @@ export class MemoryBlocks implements BlockStore {
     return true
   }
 
-  keep(source: Slab, digestAt: number, state: BlockState, value: Uint8Array): boolean {
+  keep(parts: SectionParts): boolean {
+    const { source, digestAt, value } = parts
     if (this.find(source.view, digestAt)) return true
     const bytes = sectionBytes(value.length)
     if (!this.#reserve(bytes) || !this.#takeIndexGrowth()) return false
-    writeSection(this.#tail, this.#tailAt, { digest: source, digestAt, state, value })
+    writeSection(this.#tail, this.#tailAt, parts)
     this.#index.insert(digestHash(source.view, digestAt), this.#tail.base + this.#tailAt)
     this.#tailAt += bytes
     return true
@@ -81,41 +80,50 @@ export class MemoryBlocks implements BlockStore {
     return this.#add(new Uint8Array(minBytes))
   }
 
-  /** Takes the caller's own bytes as a slab. Their memory is asked for piece by piece by the caller. */
+  dropSlab(slab: Slab): void {
+    if (slab === noSlab) return
+    const first = slab.base / unitBytes
+    const end = first + Math.ceil(slab.bytes.length / unitBytes)
+    this.#units.fill(noSlab, first, end)
+    this.#ledger.give(slab.bytes.length)
+    freeNow(slab.bytes)
+  }
+
+  /** Takes bytes as a slab that is ours from now on. Asking for their memory is the caller's part. */
   adopt(bytes: Uint8Array): Slab {
     return this.#add(bytes)
   }
 
-  /** Every kept section in the order of arrival, by setting `slab`, `from`, `to` and `state` before each call. */
-  *sections(): Generator<number> {
+  /** The same for bytes that stay somebody else's. */
+  borrow(bytes: Uint8Array): Slab {
+    this.#borrowed = bytes
+    return this.#add(bytes)
+  }
+
+  /** Opens every kept section, in the order of arrival. */
+  *sections(): Generator<Section> {
     for (const address of this.#index.addresses().sort()) {
       this.#open(address)
-      yield address - this.slab.base
+      yield this.found
     }
+  }
+
+  /** Frees the memory now, for a store of which nothing was given out. */
+  free(): void {
+    for (const { bytes } of new Set(this.#units)) if (bytes !== this.#borrowed) freeNow(bytes)
+    freeNow(this.#index.slots)
+    this.close()
   }
 
   close(): void {
     this.#units.length = 0
-    this.#tail = this.slab = noSlab
-    this.#index.slots = new Uint32Array(128)
-    this.#index.shift = 26
-    this.#index.count = 0
+    this.#tail = noSlab
+    this.#index = new DigestIndex()
   }
 
   #open(address: number): void {
     const slab = this.#units[address >>> unitBits] ?? noSlab
-    const { bytes } = slab
-    let at = address - slab.base
-    let byte = bytes[at++] ?? 0
-    let length = byte & 0x7f
-    for (let bits = 7; byte >= 0x80; bits += 7) {
-      byte = bytes[at++] ?? 0
-      length += (byte & 0x7f) << bits
-    }
-    this.slab = slab
-    this.state = bytes[at] ?? 0
-    this.from = at + cidBytes
-    this.to = at + length
+    this.found.open(slab, address - slab.base)
   }
 
   #add(bytes: Uint8Array): Slab {

@@ -7,6 +7,12 @@ export interface Slab {
   readonly base: number
 }
 
+/** A digest of 32 bytes, where it lies. */
+export interface DigestAt {
+  readonly slab: Slab
+  readonly at: number
+}
+
 export function slabOver(bytes: Uint8Array, base = 0): Slab {
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), base }
 }
@@ -15,5 +21,5 @@ export const noSlab = slabOver(new Uint8Array(0))
 
 /** Frees the memory now, for one that nobody looks at any more. Left to the collector, up to 64 MiB pile up first. */
 export function freeNow(bytes: Uint8Array | Uint32Array): void {
-  if (bytes.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0)
+  if (bytes.length > 0 && bytes.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0)
 }

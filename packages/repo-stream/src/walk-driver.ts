@@ -2,12 +2,13 @@
 import { cidText } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
 import type { Load } from './load.ts'
-import { slabOver } from './slab.ts'
+import { type DigestAt, slabOver } from './slab.ts'
 import type { Commit, Driver, Entry } from './types.ts'
 import { Walk } from './walk.ts'
 
 export class WalkDriver implements Driver {
   readonly #load: Load
+  readonly #root: DigestAt
   readonly #walk: Walk
   #busy = false
   /** An error is final: what comes after it cannot be trusted, so it is thrown again. */
@@ -15,11 +16,9 @@ export class WalkDriver implements Driver {
 
   constructor(load: Load, commit: Commit) {
     this.#load = load
-    this.#walk = new Walk(
-      load.blocks,
-      { slab: slabOver(commit.data), at: 4 },
-      { limits: load.limits, process: load.process },
-    )
+    load.isWalked = true
+    this.#root = { slab: slabOver(commit.data), at: 4 }
+    this.#walk = new Walk(load.blocks, this.#root, { limits: load.limits, process: load.process })
   }
 
   get streaming(): boolean {
@@ -33,10 +32,7 @@ export class WalkDriver implements Driver {
     if (this.#failed !== undefined) throw this.#failed.error
     this.#busy = true
     try {
-      const entries: Entry[] = []
-      const status = this.#walk.fill(entries, maxEntries)
-      if (status === 'missing' && entries.length === 0) throw this.#missing()
-      return entries.length === 0 ? undefined : entries
+      return await this.#next(maxEntries)
     } catch (error) {
       this.#failed = { error }
       throw error
@@ -51,6 +47,27 @@ export class WalkDriver implements Driver {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  async #next(maxEntries: number): Promise<Entry[] | undefined> {
+    const load = this.#load
+    const walk = this.#walk
+    await load.gather(this.#root)
+    for (;;) {
+      const entries: Entry[] = []
+      const status = walk.fill(entries, maxEntries)
+      if (entries.length > 0) return entries
+      if (load.ended) {
+        if (status === 'missing') throw this.#missing()
+        return undefined
+      }
+      // the wanted block is still to come; after the last entry, the rest of the CAR is read to be checked
+      const { slab, at } = walk.wanted
+      const outcome = await load.read(() => status === 'missing' && load.blocks.find(slab.view, at))
+      if (outcome !== 'full') continue
+      await load.openStore()
+      walk.moveTo(load.blocks)
+    }
   }
 
   #missing(): RepoStreamError {

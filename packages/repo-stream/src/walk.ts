@@ -1,7 +1,7 @@
 // Walks an MST in key order: block store in, entries out. A loop, not recursion: depth is the sender's choice. It checks
 // key order, key depth and prefixes. A block that is missing stops it where it stands; it goes on when asked again.
 import { Arena } from './arena.ts'
-import { type BlockStore, failedBlock, rawBlock } from './blocks.ts'
+import type { BlockStore } from './blocks.ts'
 import { cidText } from './cid.ts'
 import { WalkEntry } from './entry.ts'
 import { RepoStreamError, type RepoStreamErrorCode } from './errors.ts'
@@ -10,7 +10,8 @@ import { keyHeight } from './key-height.ts'
 import { Keys } from './keys.ts'
 import { type Limits, limitError } from './limits.ts'
 import { NodeFrame } from './node-frame.ts'
-import type { Slab } from './slab.ts'
+import { failedBlock, rawBlock } from './section.ts'
+import type { DigestAt, Slab } from './slab.ts'
 import type { Entry, Process } from './types.ts'
 
 export interface WalkOptions {
@@ -20,12 +21,6 @@ export interface WalkOptions {
 
 /** `full`: as many entries as asked for. `missing`: the block `wanted` is not in the store. */
 export type WalkStatus = 'full' | 'end' | 'missing'
-
-/** A digest of 32 bytes, where it lies. */
-export interface DigestAt {
-  readonly slab: Slab
-  readonly at: number
-}
 
 export class Walk {
   readonly #options: WalkOptions
@@ -105,14 +100,10 @@ export class Walk {
       throw new RepoStreamError('KeyDepthInvalid', 'a node hangs below depth 0', { cid: cidText(slab.bytes, at) })
     }
     if (!this.#blocks.find(slab.view, at)) return false
-    const { from, to, state, isStable } = this.#blocks
-    const start = isStable ? from : this.#copies.copy(this.#blocks.slab.bytes, from - 32, to) + 32
-    const frame = new NodeFrame(
-      isStable ? this.#blocks.slab : this.#copies.slab,
-      start,
-      start + to - from,
-      maxNodeEntries,
-    )
+    const { isStable, found } = this.#blocks
+    const { from, to, state } = found
+    const start = isStable ? from : this.#copies.copy(found.slab.bytes, from - 32, to) + 32
+    const frame = new NodeFrame(isStable ? found.slab : this.#copies.slab, start, start + to - from, maxNodeEntries)
     if (state !== rawBlock) throw frame.invalid('it is a record')
     if (frame.remaining === 0 && frame.left < 0 && depth > 0) {
       throw new RepoStreamError('NodeEmpty', 'a node below the root has neither keys nor a child', { cid: frame.cid })
@@ -154,7 +145,7 @@ export class Walk {
   }
 
   #entry(frame: NodeFrame): Entry {
-    const { slab, from, to, state } = this.#blocks
+    const { slab, from, to, state } = this.#blocks.found
     const { process } = this.#options
     const { bytes: key, slash, to: keyTo } = this.#keys
     const place = {

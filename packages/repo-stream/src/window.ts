@@ -7,6 +7,14 @@ import { noSlab, type Slab, slabOver } from './slab.ts'
 export const stepBytes = 256 * 1024
 const minWindowBytes = 16 * 1024
 
+/** Gives slabs that stay when they are full. */
+export interface SlabOwner {
+  /** Undefined: memory is refused. */
+  addSlab(minBytes: number): Slab | undefined
+  /** Nothing in this slab is needed. */
+  dropSlab(slab: Slab): void
+}
+
 export class Window {
   slab: Slab = noSlab
   /** Unparsed bytes are from `from` to `to`. */
@@ -39,20 +47,20 @@ export class Window {
   }
 
   /**
-   * Takes the next step of the chunk. `addSlab` gives slabs that stay; without it the window's own is used again.
-   * False: memory was refused and nothing was taken.
+   * Takes the next step of the chunk. The section at `from` has `sectionBytes` in all, as far as that is known. Slabs
+   * come from `owner`; without one the window's own is used again. False: memory was refused and nothing was taken.
    */
-  advance(addSlab: ((minBytes: number) => Slab | undefined) | undefined): boolean {
+  advance(sectionBytes: number, owner: SlabOwner | undefined): boolean {
     if (this.#whole) {
       const step = Math.min(stepBytes, this.slab.bytes.length - this.to)
-      if (addSlab !== undefined && !this.#ledger.take(step)) return false
+      if (owner !== undefined && !this.#ledger.take(step)) return false
       this.to += step
       return true
     }
     const chunk = this.#chunk
     if (chunk === undefined) return true
     const step = Math.min(stepBytes, chunk.length - this.#chunkAt)
-    if (!this.#makeRoom(step, addSlab)) return false
+    if (!this.#makeRoom(step, sectionBytes, owner)) return false
     this.slab.bytes.set(step === chunk.length ? chunk : chunk.subarray(this.#chunkAt, this.#chunkAt + step), this.to)
     this.to += step
     this.#chunkAt += step
@@ -69,15 +77,18 @@ export class Window {
     this.to = rest.length
   }
 
-  #makeRoom(bytes: number, addSlab: ((minBytes: number) => Slab | undefined) | undefined): boolean {
+  #makeRoom(bytes: number, sectionBytes: number, owner: SlabOwner | undefined): boolean {
     if (this.to + bytes <= this.slab.bytes.length) return true
     const rest = this.to - this.from
-    const wanted = rest + bytes
-    let slab: Slab | undefined = this.slab
-    if (addSlab !== undefined) slab = addSlab(wanted)
-    else if (wanted > slab.bytes.length) slab = this.#ownSlab(wanted)
+    // a large section doubles its room instead of being copied with each chunk, and gets no room that has not half come in
+    const wanted = Math.max(rest + bytes, Math.min(sectionBytes, 2 * rest))
+    const before = this.slab
+    let slab: Slab | undefined = before
+    if (owner !== undefined) slab = owner.addSlab(wanted)
+    else if (rest + bytes > before.bytes.length) slab = this.#ownSlab(wanted)
     if (slab === undefined) return false
-    slab.bytes.set(this.slab.bytes.subarray(this.from, this.to)) // the rest of a section; overlap is fine
+    slab.bytes.set(before.bytes.subarray(this.from, this.to)) // the rest of a section; overlap is fine
+    if (owner !== undefined && this.from === 0) owner.dropSlab(before) // it held nothing but that rest
     this.slab = slab
     this.from = 0
     this.to = rest
