@@ -1,0 +1,78 @@
+// The processes of a bench: one for each side, asked in turn, so that no side runs in the heap or the compiler's memory of
+// another and slow minutes of the machine hit all alike.
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
+import { workDir } from './cars.ts'
+import type { SideAnswer } from './side.ts'
+
+export interface RunningSide {
+  readonly name: string
+  /** Walks `times` times. */
+  run(times: number): Promise<SideAnswer>
+  stop(): void
+}
+
+/** Starts a side on a CAR; `crate ...` sides are the Rust peer. */
+export function startSide(name: string, path: string): RunningSide {
+  const child = name.startsWith('crate ') ? startPeer(name.slice(6), path) : startNode(name, path)
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  return {
+    name,
+    async run(times) {
+      child.stdin.write(`run ${times}\n`)
+      const { value, done } = await lines.next()
+      if (done) throw new Error(`the side "${name}" ended; its message is above`)
+      return readAnswer(JSON.parse(value))
+    },
+    stop: () => child.stdin.end(),
+  }
+}
+
+function readAnswer(value: Partial<SideAnswer>): SideAnswer {
+  const { ms, cpuMs, records, bytes, peakRssMiB } = value
+  if (ms === undefined || cpuMs === undefined || records === undefined || bytes === undefined) {
+    throw new TypeError('a side answered without its numbers')
+  }
+  return { ms, cpuMs, records, bytes, peakRssMiB: peakRssMiB ?? 0 }
+}
+
+/** They hold an object or more for every block, which at 450 MiB is more than Node's own limit. */
+const largeHeaps = new Set([
+  'atcute memory',
+  'atcute stream',
+  'cold atcute memory',
+  'cold atcute stream',
+  'atproto repo',
+])
+
+function startNode(name: string, path: string): ChildProcessByStdio<Writable, Readable, null> {
+  const flags = ['--conditions=workspace-source']
+  if (largeHeaps.has(name)) flags.push('--max-old-space-size=12288')
+  const script = join(import.meta.dirname, 'side.ts')
+  return spawn(process.execPath, [...flags, script, name, path], { stdio: ['pipe', 'pipe', 'inherit'] })
+}
+
+const peerDir = join(import.meta.dirname, 'peers/repo-stream-crate')
+const targetDir = join(workDir, 'target')
+const peerBinary = join(targetDir, 'release/repo-stream-crate-peer')
+
+function startPeer(mode: string, path: string): ChildProcessByStdio<Writable, Readable, null> {
+  const spill = join(workDir, `crate-spill-${process.pid}`)
+  return spawn(peerBinary, [path, mode, spill], { stdio: ['pipe', 'pipe', 'inherit'] })
+}
+
+/** Builds the Rust peer where cargo is at hand; the reason when it cannot be had. */
+export async function buildPeer(): Promise<string | undefined> {
+  const build = spawn('cargo', ['build', '--release', '--locked', '--quiet', '--target-dir', targetDir], {
+    cwd: peerDir,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  const ended = await new Promise<string | undefined>((resolve) => {
+    build.once('error', () => resolve('cargo is not installed'))
+    build.once('exit', (code) => resolve(code === 0 ? undefined : `cargo build ended with ${code}`))
+  })
+  return existsSync(peerBinary) ? ended : (ended ?? 'cargo built no binary')
+}

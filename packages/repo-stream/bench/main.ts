@@ -1,0 +1,105 @@
+// How much faster than its peers is this package, how much does verification cost, and what does a spilled walk take?
+// npm run bench -w packages/repo-stream -- [--json] [--write] [--parts walk,cold,spill,decode] [--sizes 5MiB,128MiB]
+//   [--orders pds] [--sides ours,crate] [--reps N]     `--sides` keeps the sides whose name contains one of the words
+import { parseArgs } from 'node:util'
+import { carFile } from './cars.ts'
+import { buildPeer, type RunningSide, startSide } from './children.ts'
+import { type Case, plan } from './plan.ts'
+import { type Measured, makeReport, median, table, writeResults } from './report.ts'
+import type { SideAnswer } from './side.ts'
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
+    parts: { type: 'string' },
+    sizes: { type: 'string' },
+    orders: { type: 'string' },
+    sides: { type: 'string' },
+    reps: { type: 'string' },
+  },
+})
+
+const skipped: string[] = []
+const measured: Measured[] = []
+const ours = new Map<string, string>()
+const cases = plan()
+  .map(select)
+  .filter((one) => isWanted(one))
+if (cases.some(({ sides }) => sides.some((side) => side.startsWith('crate ')))) await preparePeer()
+for (const one of cases) await runCase(one)
+const report = makeReport(measured, ours, skipped)
+process.stdout.write(`${values.json ? JSON.stringify(report) : table(report)}\n`)
+if (values.write) writeResults(report)
+
+/** The case with the sides and repetitions that were asked for. */
+function select(one: Case): Case {
+  const words = values.sides?.split(',')
+  const sides = words ? one.sides.filter((side) => words.some((word) => side.includes(word))) : one.sides
+  return { ...one, sides, reps: values.reps ? Number(values.reps) : one.reps }
+}
+
+function isWanted({ part, size, order, sides }: Case): boolean {
+  const allows = (list: string | undefined, value: string): boolean =>
+    list === undefined || list.split(',').includes(value)
+  return sides.length > 0 && allows(values.parts, part) && allows(values.sizes, size) && allows(values.orders, order)
+}
+
+async function preparePeer(): Promise<void> {
+  const reason = await buildPeer()
+  if (reason === undefined) return
+  skipped.push(`the crate repo-stream, as ${reason}`)
+  process.stderr.write(`bench: without the crate: ${reason}\n`)
+  for (const one of cases) one.sides = one.sides.filter((side) => !side.startsWith('crate '))
+}
+
+async function runCase(one: Case): Promise<void> {
+  const { path, source } = await carFile(one.size, one.order)
+  const name = `${one.part} ${one.size}${source === 'sample' ? '' : ` ${one.order}`}`
+  process.stderr.write(`bench: ${name}\n`)
+  ours.set(name, one.ours)
+  const answers = one.fresh ? await runFresh(one, path) : await runWarm(one, path)
+  for (const side of one.sides) {
+    const own = answers.get(side) ?? []
+    const [first] = own
+    if (first === undefined) continue
+    measured.push({
+      case: name,
+      side,
+      medianMs: median(own.map(({ ms }) => ms)),
+      reps: own.length,
+      rows: first.records,
+      bytes: first.bytes,
+      peakRssMiB: Math.max(...own.map(({ peakRssMiB }) => peakRssMiB)),
+      cpuMs: Math.round(median(own.map(({ cpuMs }) => cpuMs)) * 1000) / 1000,
+    })
+  }
+}
+
+async function runWarm({ sides, reps, times, warmups }: Case, path: string): Promise<Map<string, SideAnswer[]>> {
+  const running: RunningSide[] = sides.map((side) => startSide(side, path))
+  try {
+    const answers = new Map<string, SideAnswer[]>(sides.map((side) => [side, []]))
+    for (let rep = -warmups; rep < reps; rep++) {
+      for (const side of running) {
+        const answer = await side.run(times)
+        if (rep >= 0) answers.get(side.name)?.push(answer)
+      }
+    }
+    return answers
+  } finally {
+    for (const side of running) side.stop()
+  }
+}
+
+async function runFresh({ sides, reps, times }: Case, path: string): Promise<Map<string, SideAnswer[]>> {
+  const answers = new Map<string, SideAnswer[]>(sides.map((side) => [side, []]))
+  for (let rep = 0; rep < reps; rep++) {
+    for (const name of sides) {
+      const side = startSide(name, path)
+      answers.get(name)?.push(await side.run(times))
+      side.stop()
+    }
+  }
+  return answers
+}

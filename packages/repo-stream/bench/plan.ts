@@ -1,0 +1,86 @@
+// What is measured: cases (a CAR and how it is read) with the sides that meet on it. Slow peers are left out where a run
+// would take minutes: @ipld/car and @atproto/repo at 128 MiB walk PDS order only, and 450 MiB not at all.
+
+import type { BlockOrder } from '../fixtures/index.ts'
+import { orders, type Size } from './cars.ts'
+
+export interface Case {
+  part: 'walk' | 'cold' | 'spill' | 'decode'
+  size: Size
+  order: BlockOrder
+  sides: readonly string[]
+  /** The side that the others are compared with. */
+  ours: string
+  reps: number
+  /** Walks in one measurement, so that it takes milliseconds. */
+  times: number
+  warmups: number
+  /** A new process for every repetition: nothing is compiled yet. */
+  fresh: boolean
+}
+
+const own = ['ours', 'ours verified', 'ours verified, processed', 'hashing alone']
+const fast = [...own, 'crate memory', 'atcute memory', 'atcute stream']
+const all = [...fast, 'ipld car', 'atproto repo']
+
+const walks: Readonly<Record<Size, Pick<Case, 'reps' | 'times' | 'warmups'>>> = {
+  tiny: { reps: 15, times: 300, warmups: 10 },
+  little: { reps: 15, times: 20, warmups: 15 },
+  '5MiB': { reps: 7, times: 1, warmups: 3 },
+  '128MiB': { reps: 3, times: 1, warmups: 0 },
+  '450MiB': { reps: 3, times: 1, warmups: 0 },
+}
+
+export function plan(): Case[] {
+  return [...walkCases(), ...coldCases(), ...spillCases(), ...decodeCases()]
+}
+
+function walkCases(): Case[] {
+  const cases: Case[] = []
+  for (const size of ['tiny', 'little', '5MiB', '128MiB', '450MiB'] as const) {
+    const small = size === 'tiny' || size === 'little'
+    for (const order of small ? orders.slice(0, 1) : orders) {
+      const sides = small || size === '5MiB' || (size === '128MiB' && order === 'pds') ? all : fast
+      cases.push({ part: 'walk', size, order, sides, ours: 'ours', fresh: false, ...walks[size] })
+    }
+  }
+  return cases
+}
+
+function coldCases(): Case[] {
+  const sides = ['cold ours', 'cold ours verified', 'crate file', 'cold atcute memory', 'cold atcute stream']
+  return (['little', '5MiB', '128MiB', '450MiB'] as const).map((size) => {
+    const reps = size === '450MiB' ? 3 : 5
+    return { part: 'cold', size, order: 'pds', sides, ours: 'cold ours', reps, times: 1, warmups: 0, fresh: true }
+  })
+}
+
+function spillCases(): Case[] {
+  const cases: Case[] = []
+  for (const size of ['128MiB', '450MiB'] as const) {
+    for (const order of ['pds', 'digest', 'preorder'] as const) {
+      const sides = ['spill ours', 'spill crate way', ...(size === '128MiB' ? ['crate disk'] : [])]
+      const reps = size === '128MiB' ? 3 : 1
+      cases.push({ part: 'spill', size, order, sides, ours: 'spill ours', reps, times: 1, warmups: 0, fresh: true })
+    }
+  }
+  return cases
+}
+
+function decodeCases(): Case[] {
+  const sides = ['decode ours', 'decode atcute']
+  return (['little', '5MiB'] as const).map((size) => {
+    const times = size === 'little' ? 40 : 1
+    return {
+      part: 'decode',
+      size,
+      order: 'pds',
+      sides,
+      ours: 'decode ours',
+      reps: 25,
+      times,
+      warmups: 10,
+      fresh: false,
+    }
+  })
+}

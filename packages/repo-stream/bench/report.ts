@@ -1,0 +1,103 @@
+// The results of a bench: measurements in; JSON, a table for people, and RESULTS.md out.
+import { execFileSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { join } from 'node:path'
+
+export interface Measured {
+  case: string
+  side: string
+  medianMs: number
+  reps: number
+  rows: number
+  bytes: number
+  peakRssMiB: number
+  cpuMs: number
+}
+
+export interface Report {
+  bench: string
+  machine: { cpu: string; cores: number; node: string }
+  cases: Measured[]
+  /** `case/peer`: the peer's time divided by ours. */
+  ratios: Record<string, number>
+  /** What was left out, and why. */
+  skipped: string[]
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((left, right) => left - right)
+  return sorted[sorted.length >> 1] ?? Number.NaN
+}
+
+export function makeReport(cases: Measured[], ours: ReadonlyMap<string, string>, skipped: string[]): Report {
+  const ratios: Record<string, number> = {}
+  for (const { case: name, side, medianMs } of cases) {
+    const own = cases.find((other) => other.case === name && other.side === ours.get(name))
+    if (own && own.side !== side) ratios[`${name}/${side}`] = round(medianMs / own.medianMs)
+    const verified = cases.find((other) => other.case === name && other.side.endsWith('ours verified'))
+    if (verified && isPeer(side)) ratios[`${name}/${side} to verified`] = round(medianMs / verified.medianMs)
+  }
+  for (const name of new Set(cases.map((measured) => measured.case))) {
+    const [bare, verified, hashing] = ['ours', 'ours verified', 'hashing alone'].map(
+      (side) => cases.find((measured) => measured.case === name && measured.side === side)?.medianMs,
+    )
+    if (bare && verified && hashing) ratios[`${name}/verification per hashing`] = round((verified - bare) / hashing)
+  }
+  const [processor] = cpus()
+  const machine = { cpu: processor?.model ?? 'unknown', cores: cpus().length, node: process.version }
+  return { bench: 'repo-stream', machine, cases, ratios, skipped }
+}
+
+function isPeer(side: string): boolean {
+  return !side.includes('ours') && side !== 'hashing alone'
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100
+}
+
+/** One line a side, the side's time and how many times ours it is. */
+export function table(report: Report): string {
+  const lines: string[] = []
+  let current = ''
+  for (const { case: name, side, medianMs, reps, rows, peakRssMiB } of report.cases) {
+    if (name !== current) lines.push('', `${name} (${rows} records, ${reps} repetitions)`)
+    current = name
+    const ratio = report.ratios[`${name}/${side}`]
+    const times = ratio === undefined ? '' : `${ratio.toFixed(2)} x`
+    lines.push(
+      `  ${side.padEnd(26)}${formatMs(medianMs).padStart(12)} ms ${times.padStart(10)} ${String(peakRssMiB).padStart(6)} MiB peak`,
+    )
+  }
+  return lines.join('\n')
+}
+
+function formatMs(ms: number): string {
+  return ms < 10 ? ms.toFixed(3) : ms.toFixed(0)
+}
+
+/** Keeps the run in RESULTS.md, with commit, date and machine. */
+export function writeResults(report: Report): void {
+  const { machine, skipped } = report
+  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
+  const head = [
+    '# Results of the bench',
+    '',
+    'The last run of `npm run bench -w packages/repo-stream -- --write`. Times are medians; `x` is how many times as long as our own',
+    'side (the first line of a case) it took. Peers check less: neither @atcute/repo nor @ipld/car nor the crate checks a hash.',
+    '',
+    `Commit ${commit}, ${new Date().toISOString().slice(0, 10)}, ${machine.cpu}, ${machine.cores} cores, Node ${machine.node}.`,
+    ...skipped.map((line) => `Left out: ${line}.`),
+    '',
+    '```',
+    table(report).trim(),
+    '',
+    ...Object.entries(report.ratios)
+      .filter(([name]) => name.endsWith('per hashing'))
+      .map(([name, ratio]) => `${name}: ${ratio}`),
+    '```',
+    '',
+  ]
+  writeFileSync(join(import.meta.dirname, '../RESULTS.md'), head.join('\n'))
+}
