@@ -50,6 +50,8 @@ create index repos_waiting on repos (host_id, id) where state = 'waiting';
 create index repos_due on repos (host_id, retry_at) where state in ('retry', 'stale', 'failed');
 -- Claims of one process, to release what a dead one held.
 create index repos_working on repos (claim) where state = 'working';
+-- What is gone and still has rows, to hide or remove them.
+create index repos_gone on repos (id) where state = 'gone' and rev is not null;
 
 -- Repos whose rows the views leave out: gone, but kept.
 create table hidden_repos (

@@ -6,6 +6,7 @@ import type { Database } from './database.ts'
 import { translate } from './database-transact.ts'
 import type { ClaimedRepo } from './state.ts'
 import { writeBatch } from './write-batch.ts'
+import { type GoneOutcome, type InactivePolicy, settleGone } from './write-gone.ts'
 import { writeLarge } from './write-large.ts'
 import { Slots } from './write-slots.ts'
 import { prepareTables, type WriteContext } from './write-tables.ts'
@@ -119,6 +120,8 @@ export interface Writer {
    * and nothing was written. Throws `WriteInterrupted` when the database went away in the middle, and `RepoRefused`.
    */
   addLarge(claim: ClaimedRepo, chunks: AsyncIterable<RowChunk>, totals: () => RepoTotals): Promise<WriteOutcome>
+  /** Removes, hides or shows the rows of repos that are gone. */
+  settleGone(policy: InactivePolicy): Promise<GoneOutcome>
   /** Writes what is waiting without delay. */
   flush(): void
   /** Writes everything, then ends. */
@@ -189,6 +192,7 @@ export function openWriter({ database, config, process, limits: given }: WriterO
         const role = firstLargeRole + slot
         return await writeLarge({ claim, chunks, totals, pieceBytes: limits.pieceBytes }, { ...context, role })
       }),
+    settleGone: (policy) => larges.run((slot) => settleGone(policy, { ...context, role: firstLargeRole + slot })),
     flush: send,
     async close() {
       send()
