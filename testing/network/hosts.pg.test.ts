@@ -71,6 +71,18 @@ test.each(['repeated cursor', 'backward cursor'] as const)(
   },
 )
 
+test('a relay that always has one more page of the same repos, "lying cursor", is left, and what it listed is crawled', async () => {
+  const sizes = { medianRecords: 2, bigRepos: { count: 0, records: 0 }, relayPageLimit: 1000, exactHeads: false }
+  await using liar = await startFakeNetwork({ seed: 4, accounts: 300, ...sizes })
+  liar.listingFault('lying cursor')
+  expect((await crawlFake(liar, database)).exitCode).toBe(75)
+  expect(liar.requests.byMethod.get('relay com.atproto.sync.listRepos')).toBeLessThan(120)
+  const outcomes = await readOutcomes(database)
+  expect(liar.accounts.filter(({ did, status }) => status === 'active' && outcomes.get(did)?.state !== 'done')).toEqual(
+    [],
+  )
+})
+
 test.each(['fails', 'html'] as const)(
   'a relay that never lists, "%s", ends the run with the code for "again later"',
   async (fault) => {
