@@ -2,10 +2,11 @@
 // Input: a migrated database. Safe to run at any time, by many processes at once. The surprise: nothing is ever dropped
 // with its rows: a column or table that the config no longer names stays, out of the view's sight.
 import type { Pool, PoolClient } from 'pg'
-import type { Column, Config, Table } from './config.ts'
+import type { Config, Table } from './config.ts'
 import { sqlState } from './database-errors.ts'
 import { transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
+import { type AppliedTable, createSchemaChanges, recordWork, workFor } from './schema-changes.ts'
 import { functionStatements } from './schema-functions.ts'
 import {
   columnDefinition,
@@ -20,12 +21,14 @@ import {
 
 export { copyColumns, tableName } from './schema-sql.ts'
 
-/** What one run changed. */
+/** What one run changed. Repos that have to be fetched again for it are in `schema_changes`: see outdate.ts. */
 export interface SchemaChange {
-  /** Tables that were made. */
+  /** Tables that were made, or are wanted again. */
   created: string[]
-  /** Tables whose columns, or the way they are filled, changed: rows of repos stored before are not what they would be now. */
+  /** Tables whose columns, or the way they are filled, changed. */
   changed: string[]
+  /** Tables that the config no longer names: they stay as they are, and are not kept up to date. */
+  removed: string[]
 }
 
 /** Throws `SchemaInUse` when a view must change that something of the user's depends on. */
@@ -37,31 +40,38 @@ export async function applySchema(
   return transact(pool, async (client) => {
     await client.query('select pg_advisory_xact_lock($1)', [schemaLock])
     await client.query(createCollections(schema))
+    await client.query(createSchemaChanges(schema))
     for (const statement of functionStatements(schema)) await client.query(statement)
     for (const statement of stateViewStatements(schema)) await client.query(statement)
     const applied = await readApplied(client, schema)
-    const change: SchemaChange = { created: [], changed: [] }
-    for (const table of config.tables) {
-      const before = applied.get(table.name)
-      if (before === undefined) {
-        await client.query(createTableStatement(schema, table))
-        change.created.push(table.name)
-      } else if (before.version !== table.version) {
-        await alterTable(client, schema, table, before)
-        change.changed.push(table.name)
-      }
-      await makeView(client, schema, table, before)
-      await record(client, schema, table)
+    const change: SchemaChange = { created: [], changed: [], removed: [] }
+    for (const table of config.tables) await applyTable({ client, schema, config, change, applied }, table)
+    for (const [name, { removed }] of applied) {
+      if (removed || config.tables.some((table) => table.name === name)) continue
+      await client.query(`update ${schema}.collections set removed_at = now() where name = $1`, [name])
+      change.removed.push(name)
     }
     return change
   })
 }
 
-interface Applied {
-  name: string
-  version: number
-  columns: readonly Column[]
-  view: string
+interface Applying {
+  client: PoolClient
+  schema: string
+  config: Config
+  change: SchemaChange
+  applied: ReadonlyMap<string, AppliedTable>
+}
+
+async function applyTable({ client, schema, config, change, applied }: Applying, table: Table): Promise<void> {
+  const before = applied.get(table.name)
+  if (before === undefined) await client.query(createTableStatement(schema, table))
+  else if (before.version !== table.version) await alterTable(client, schema, table, before)
+  if (before === undefined || before.removed) change.created.push(table.name)
+  else if (before.version !== table.version) change.changed.push(table.name)
+  await makeView(client, schema, table, before)
+  await recordWork(client, schema, workFor(table, config, applied))
+  await record(client, schema, table)
 }
 
 const schemaLock = 7_346_113 // any number: processes that start together take turns
@@ -74,12 +84,15 @@ function createCollections(schema: string): string {
   version int not null,                       -- Table.version of the config that was applied last
   columns jsonb not null,                     -- Table.columns of that config
   view text not null,                         -- the statement that made the view
+  removed_at timestamptz,                     -- since when no config names it
   applied_at timestamptz not null default now()
 )`
 }
 
-async function readApplied(client: PoolClient, schema: string): Promise<Map<string, Applied>> {
-  const { rows } = await client.query<Applied>(`select name, version, columns, view from ${schema}.collections`)
+async function readApplied(client: PoolClient, schema: string): Promise<Map<string, AppliedTable>> {
+  const { rows } = await client.query<AppliedTable>(
+    `select name, rows_name as "rowsName", collections, version, columns, view, removed_at is not null as removed from ${schema}.collections`,
+  )
   return new Map(rows.map((row) => [row.name, row]))
 }
 
@@ -88,15 +101,15 @@ async function record(client: PoolClient, schema: string, table: Table): Promise
   await client.query(
     `insert into ${schema}.collections (name, rows_name, collections, version, columns, view) values ($1, $2, $3, $4, $5, $6)
     on conflict (name) do update set collections = excluded.collections, version = excluded.version,
-      columns = excluded.columns, view = excluded.view, applied_at = now()
-    where (collections.collections, collections.version, collections.view)
-      is distinct from (excluded.collections, excluded.version, excluded.view)`,
+      columns = excluded.columns, view = excluded.view, removed_at = null, applied_at = now()
+    where (collections.collections, collections.version, collections.view, collections.removed_at)
+      is distinct from (excluded.collections, excluded.version, excluded.view, null)`,
     [name, rowsName, collections, version, JSON.stringify(columns), createViewStatement(schema, table)],
   )
 }
 
 /** A new column is added; one of another type takes the place of its namesake, whose values could not be converted. */
-async function alterTable(client: PoolClient, schema: string, table: Table, before: Applied): Promise<void> {
+async function alterTable(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<void> {
   const { rows } = await client.query<{ name: string }>(
     `select attname as name from pg_attribute
     where attrelid = $1::regclass and attnum > 0 and not attisdropped`,
@@ -116,7 +129,12 @@ async function alterTable(client: PoolClient, schema: string, table: Table, befo
   await client.query(`alter table ${schema}.${tableName(table)} ${changes.join(', ')}`)
 }
 
-async function makeView(client: PoolClient, schema: string, table: Table, before: Applied | undefined): Promise<void> {
+async function makeView(
+  client: PoolClient,
+  schema: string,
+  table: Table,
+  before: AppliedTable | undefined,
+): Promise<void> {
   const statement = createViewStatement(schema, table)
   if (before !== undefined && before.view !== statement) await dropView(client, schema, table, before)
   await client.query(statement)
@@ -124,7 +142,7 @@ async function makeView(client: PoolClient, schema: string, table: Table, before
 }
 
 /** With the functions that return its rows: those of the old columns, and whatever else has its shape is the user's. */
-async function dropView(client: PoolClient, schema: string, table: Table, before: Applied): Promise<void> {
+async function dropView(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<void> {
   const old = { ...table, columns: before.columns }
   for (const { name } of lookupFunctions(schema, old)) await client.query(`drop function if exists ${name}`)
   try {

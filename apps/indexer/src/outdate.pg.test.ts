@@ -1,0 +1,119 @@
+import { makeDid } from 'repo-stream/fixtures'
+import { expect, test } from 'vitest'
+import type { Config } from './config.ts'
+import { resolveConfig } from './config-resolve.ts'
+import { outdateRepos } from './outdate.ts'
+import { applySchema } from './schema.ts'
+import { openTestDatabase, type TestDatabase } from './testing-database.ts'
+import { insertRepos } from './testing-rows.ts'
+
+const like = 'app.bsky.feed.like'
+const post = 'app.bsky.feed.post'
+const block = 'app.bsky.graph.block'
+const likes = { [like]: { columns: { created_at: 'timestamptz' } } }
+
+/** Account 0 has likes, 1 has posts that were left out, 2 has blocks in the generic table, 3 has nothing. */
+async function openWith(config: Config): Promise<TestDatabase> {
+  const database = await openTestDatabase()
+  await applySchema(database, { config })
+  expect((await outdateRepos(database, { config, process: 1 })).map((change) => change.repos)).toEqual(
+    config.tables.map(() => 0),
+  )
+  const record = (collection: string) => ({
+    key: `${collection}/3jzfcijpj2z2a`,
+    value: { $type: collection, text: 'a' },
+  })
+  const repos = [[record(like)], [], [record(block)], []].map((records, i) => ({
+    did: makeDid(i),
+    handle: `${i}.test`,
+    records,
+  }))
+  await insertRepos(database, config, repos)
+  await database.pool.query(`update repos set skipped = '{"${post}": 3}' where did = $1`, [makeDid(1)])
+  await database.pool.query(`insert into counters values ('repos/done', 0, 4)`)
+  return database
+}
+
+/** Handles of the repos that the new config makes stale, and why. */
+async function staleAfter(database: TestDatabase, config: Config): Promise<string[]> {
+  await database.pool.query(`update repos set state = 'done', stale_reason = null`)
+  await applySchema(database, { config })
+  await outdateRepos(database, { config, process: 1, window: 1 })
+  const { rows } = await database.pool.query<{ text: string }>(
+    `select handle || ' ' || stale_reason as text from repos where state = 'stale' order by handle`,
+  )
+  return rows.map((row) => row.text)
+}
+
+test('a new column makes the repos stale that have rows in its table, and counts are kept', async () => {
+  await using database = await openWith(await resolveConfig({ collections: likes }))
+  const wider = { [like]: { columns: { created_at: 'timestamptz', via_uri: { type: 'at-uri', path: 'via.uri' } } } }
+  expect(await staleAfter(database, await resolveConfig({ collections: wider }))).toEqual(['0.test missing-column'])
+  const { rows } = await database.pool.query(
+    `select name, sum(value)::int as value from counters group by name order by name`,
+  )
+  expect(rows).toEqual([
+    { name: 'repos/done', value: 3 },
+    { name: 'repos/stale', value: 1 },
+  ])
+})
+
+test('less columns, or another index, make nothing stale', async () => {
+  const two = { [like]: { columns: { created_at: 'timestamptz', subject: 'jsonb', name: 'text' } } }
+  await using database = await openWith(await resolveConfig({ collections: two }))
+  const indexed = {
+    [like]: { columns: { created_at: 'timestamptz', subject: 'jsonb', name: 'text' }, indexes: ['name'] },
+  }
+  expect(await staleAfter(database, await resolveConfig({ collections: indexed }))).toEqual([])
+  expect(await staleAfter(database, await resolveConfig({ collections: likes }))).toEqual([])
+})
+
+test('a new collection makes the repos stale that left its records out', async () => {
+  await using database = await openWith(await resolveConfig({ collections: likes }))
+  expect(await staleAfter(database, await resolveConfig({ collections: { ...likes, [post]: {} } }))).toEqual([
+    '1.test missing-collection',
+  ])
+  expect(
+    await staleAfter(database, await resolveConfig({ collections: { ...likes, [post]: {}, 'app.bsky.*': 'json' } })),
+  ).toEqual(['1.test missing-collection'])
+})
+
+test('a collection that moves to another table makes the repos stale that have it in the old one', async () => {
+  await using database = await openWith(await resolveConfig({ collections: { ...likes, '*': 'json' } }))
+  const typed = { ...likes, [block]: { columns: { created_at: 'timestamptz' } }, '*': 'json' }
+  expect(await staleAfter(database, await resolveConfig({ collections: typed }))).toEqual(['2.test missing-collection'])
+  const renamed = { [like]: { table: 'hearts', columns: { created_at: 'timestamptz' } } }
+  expect(await staleAfter(database, await resolveConfig({ collections: renamed }))).toEqual([
+    '0.test missing-collection',
+  ])
+})
+
+test('a table that no config named for a while is filled again, and its rows were never dropped', async () => {
+  const both = await resolveConfig({ collections: { ...likes, [post]: {} } })
+  await using database = await openWith(both)
+  const without = await resolveConfig({ collections: { [post]: {} } })
+  expect(await applySchema(database, { config: without })).toEqual({ created: [], changed: [], removed: ['like'] })
+  expect(await applySchema(database, { config: without })).toEqual({ created: [], changed: [], removed: [] })
+  expect((await database.pool.query('select * from "like"')).rows.length).toBe(1)
+  expect(await staleAfter(database, both)).toEqual(['0.test missing-collection'])
+})
+
+test('a column of another type takes the place of its namesake, also under a view', async () => {
+  await using database = await openWith(await resolveConfig({ collections: likes }))
+  const retyped = await resolveConfig({ collections: { [like]: { columns: { created_at: 'text', extra: 'int8' } } } })
+  expect(await staleAfter(database, retyped)).toEqual(['0.test missing-column'])
+  expect((await database.pool.query('select created_at, extra from "like"')).rows).toEqual([
+    { created_at: null, extra: null },
+  ])
+})
+
+test('a view that something of the user depends on is not dropped behind their back', async () => {
+  await using database = await openWith(await resolveConfig({ collections: likes }))
+  await database.pool.query('create view mine as select did from "like"')
+  const config = await resolveConfig({ collections: { [like]: { columns: { created_at: 'text' } } } })
+  await expect(applySchema(database, { config })).rejects.toMatchObject({
+    code: 'SchemaInUse',
+    message: expect.stringContaining('view mine'),
+  })
+  expect((await database.pool.query('select created_at from "like"')).rows.length).toBe(1)
+})

@@ -1,0 +1,127 @@
+// Marks repos `stale` that a changed config concerns, and only those: a new collection, those that hold records of it; a new
+// column, those with rows in its table. Works through `schema_changes` in steps that commit, so a kill loses nothing.
+import type { Pool, PoolClient } from 'pg'
+import type { Config, Table } from './config.ts'
+import { CounterChanges, counterWriter } from './counters.ts'
+import { transact } from './database-transact.ts'
+import { quoteName } from './schema-sql.ts'
+
+export interface OutdateOptions {
+  config: Config
+  /** Whose rows of `counters` are changed. */
+  process: number
+  signal?: AbortSignal
+  /** After each step: repos looked at and marked so far, for this change. */
+  onProgress?: (progress: Outdated & { lookedAt: number; of: number }) => void
+  /** Ids looked at in one transaction. */
+  window?: number
+}
+
+export interface Outdated {
+  table: string
+  reason: string
+  /** Repos that are to be fetched again. */
+  repos: number
+}
+
+/** Gives what was marked by this call, one entry for each change. Call it after `applySchema`, before claims begin. */
+export async function outdateRepos(
+  database: { pool: Pool; schema: string },
+  options: OutdateOptions,
+): Promise<Outdated[]> {
+  const done: Outdated[] = []
+  for (;;) {
+    const { rows } = await database.pool.query<Change>(nextChange)
+    const change = rows[0]
+    if (change === undefined) return done
+    done.push(await workThrough(database, change, options))
+  }
+}
+
+interface Change {
+  id: number
+  table: string
+  reason: string
+  patterns: string[]
+  rowTables: string[]
+  last: number
+}
+
+const nextChange = `
+  select id, table_name as "table", reason, patterns, row_tables as "rowTables", (select coalesce(max(id), 0) from repos) as last
+  from schema_changes order by id limit 1`
+const defaultWindow = 20_000
+
+async function workThrough(database: { pool: Pool }, change: Change, options: OutdateOptions): Promise<Outdated> {
+  const outdated: Outdated = { table: change.table, reason: change.reason, repos: 0 }
+  for (;;) {
+    options.signal?.throwIfAborted()
+    const step = await transact(database.pool, (client) => stepOn(client, change, options))
+    outdated.repos += step.marked
+    options.onProgress?.({ ...outdated, lookedAt: Math.min(step.to, change.last), of: change.last })
+    if (step.to >= change.last) return outdated
+  }
+}
+
+/** One window of ids. The row of the change is the lock between processes. */
+async function stepOn(
+  client: PoolClient,
+  change: Change,
+  { config, process, window = defaultWindow }: OutdateOptions,
+): Promise<{ to: number; marked: number }> {
+  const { rows } = await client.query<{ from: number }>(
+    'select done_to as "from" from schema_changes where id = $1 for update',
+    [change.id],
+  )
+  const from = rows[0]?.from
+  if (from === undefined) return { to: change.last, marked: 0 } // another process has come to the end
+  const to = from + window
+  const concerned = concernedRepos(change, config)
+  const marked =
+    concerned === undefined
+      ? 0
+      : ((await client.query(markStale(concerned.where), [from, to, change.reason, ...concerned.values])).rowCount ?? 0)
+  if (to >= change.last) await client.query('delete from schema_changes where id = $1', [change.id])
+  else await client.query('update schema_changes set done_to = $2 where id = $1', [change.id, to])
+  const changes = new CounterChanges()
+  changes.move('done', 'stale', marked)
+  await changes.write(client, counterWriter(process, 0))
+  return { to, marked }
+}
+
+/** In the order of ids, as every writer locks them. */
+function markStale(where: string): string {
+  return `
+  with concerned as (
+    select id from repos r where id > $1 and id <= $2 and state = 'done' and (${where}) order by id for update
+  )
+  update repos r set state = 'stale', stale_reason = $3, retry_at = now(), attempts = 0
+  from concerned c where r.id = c.id`
+}
+
+function concernedRepos(change: Change, config: Config): { where: string; values: unknown[] } | undefined {
+  const table = config.tables.find((one) => one.name === change.table)
+  if (table === undefined) return undefined // taken out of the config again
+  const exact = change.patterns.filter((pattern) => !pattern.endsWith('*'))
+  const beginnings = change.patterns.filter((pattern) => pattern.endsWith('*')).map((pattern) => pattern.slice(0, -1))
+  const conditions = [leftOut, ...change.rowTables.map(hasRows)]
+  const generic = config.tables.find((one) => one.generic)
+  if (generic !== undefined && !table.generic && exact.length > 0) conditions.push(hasGenericRows(generic))
+  return { where: conditions.join(' or '), values: [exact, beginnings] }
+}
+
+/** What was left out so far is counted by repo, the least frequent of many collections as '(other)'. */
+const leftOut = `exists (
+      select from jsonb_object_keys(r.skipped) k
+      where k = any($4::text[]) or (k = '(other)' and cardinality($4::text[]) + cardinality($5::text[]) > 0)
+        or exists (select from unnest($5::text[]) b where starts_with(k, b)))`
+
+/** Leans on the primary key, of which the repo is the first column. */
+function hasRows(rowsName: string): string {
+  return `exists (select from ${quoteName(rowsName)} t where t.repo = r.id)`
+}
+
+/** Leans on the primary key (repo, collection, rkey). */
+function hasGenericRows(generic: Table): string {
+  return `exists (select from ${quoteName(generic.rowsName)} g where g.repo = r.id and g.collection = any($4::text[]))`
+}

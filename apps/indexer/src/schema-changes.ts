@@ -1,0 +1,73 @@
+// What a change of the config asks of repos that are stored already: the table as it was and as it is now in, work out.
+// The work is a row of `schema_changes`, written in the transaction that alters the table; outdate.ts does it in steps.
+import type { ClientBase } from 'pg'
+import type { Column, Config, Table } from './config.ts'
+import { createTableFinder } from './project/tables.ts'
+
+/** Repos are concerned that left out records of these collections, have them in the generic table, or have rows in these tables. */
+export interface SchemaWork {
+  table: string
+  /** Goes to `repos.stale_reason`. */
+  reason: 'missing-collection' | 'missing-column'
+  patterns: readonly string[]
+  rowTables: readonly string[]
+}
+
+/** A table as it was applied last. */
+export interface AppliedTable {
+  name: string
+  rowsName: string
+  collections: readonly string[]
+  version: number
+  columns: readonly Column[]
+  /** The statement that made the view. */
+  view: string
+  /** The config has not named it for a while: what came in meanwhile is not in it. */
+  removed: boolean
+}
+
+export function workFor(table: Table, config: Config, applied: ReadonlyMap<string, AppliedTable>): SchemaWork[] {
+  const before = applied.get(table.name)
+  const isNew = before === undefined || before.removed
+  const patterns = table.collections.filter((pattern) => isNew || !before.collections.includes(pattern))
+  if (patterns.length > 0) {
+    const findTable = createTableFinder(config)
+    const formerly = [...applied.values()].filter((other) => other.collections.some((one) => findTable(one) === table))
+    const rowTables = formerly.map((other) => other.rowsName).filter((name) => name !== before?.rowsName || isNew)
+    return [{ table: table.name, reason: 'missing-collection', patterns, rowTables }]
+  }
+  if (before === undefined || !hasNewValues(table, before)) return []
+  return [{ table: table.name, reason: 'missing-column', patterns: [], rowTables: [table.rowsName] }]
+}
+
+/** Limits on the length of text may change with an index; that fetches nothing. */
+function hasNewValues(table: Table, before: AppliedTable): boolean {
+  if (table.version === before.version) return false
+  const known = before.columns.map(sourceOf)
+  const isSubset = table.columns.every((column) => known.includes(sourceOf(column)))
+  const isSame = isSubset && table.columns.length === before.columns.length
+  const limitsDiffer = JSON.stringify(table.columns) !== JSON.stringify(before.columns)
+  return !isSubset || (isSame && !limitsDiffer) // the same columns with another version: the projector has changed
+}
+
+function sourceOf({ name, type, paths, part }: Column): string {
+  return JSON.stringify([name, type, paths, part])
+}
+
+export function createSchemaChanges(schema: string): string {
+  return `create table if not exists ${schema}.schema_changes (
+  id bigint generated always as identity primary key,
+  table_name text not null,
+  reason text not null,                         -- what repos.stale_reason will be
+  patterns text[] not null,                     -- NSIDs or patterns that are wanted now
+  row_tables text[] not null,                   -- repos with rows in these are concerned, too
+  done_to bigint not null default 0             -- repos up to this id have been looked at
+)`
+}
+
+export async function recordWork(client: ClientBase, schema: string, work: readonly SchemaWork[]): Promise<void> {
+  for (const { table, reason, patterns, rowTables } of work) {
+    const text = `insert into ${schema}.schema_changes (table_name, reason, patterns, row_tables) values ($1, $2, $3, $4)`
+    await client.query(text, [table, reason, patterns, rowTables])
+  }
+}
