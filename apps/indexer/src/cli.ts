@@ -26,6 +26,7 @@ const crawlOptions = [
   'retryDelay',
   'maxFailed',
   'verify',
+  'inactive',
 ] as const satisfies OptionName[]
 
 /** Taken from the working folder when `--config` names none. */

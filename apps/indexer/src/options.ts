@@ -155,6 +155,13 @@ export const optionTable = {
     help: 'full checks signatures too; structure checks hashes, tree and DID only',
     parse: parseVerify,
   }),
+  inactive: spec<'hide' | 'keep' | 'delete'>({
+    flags: '--inactive <what>',
+    env: 'INDEXER_INACTIVE',
+    default: 'hide',
+    help: 'rows of deactivated, suspended and taken-down accounts: hide them from the views, keep or delete them',
+    parse: parseInactive,
+  }),
   allowPrivateHosts: spec<boolean>({
     flags: '--allow-private-hosts',
     env: 'INDEXER_ALLOW_PRIVATE_HOSTS',
@@ -249,6 +256,11 @@ function parseSeconds(text: string): number {
 function parseVerify(text: string): 'full' | 'structure' {
   if (text === 'full' || text === 'structure') return text
   throw new InvalidArgumentError('full or structure')
+}
+
+function parseInactive(text: string): 'hide' | 'keep' | 'delete' {
+  if (text === 'hide' || text === 'keep' || text === 'delete') return text
+  throw new InvalidArgumentError('hide, keep or delete')
 }
 
 function parseLogLevel(text: string): string {

@@ -10,6 +10,7 @@ import { relaySource } from './discover.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
 import { createHosts, type Hosts, unpacedHosts } from './hosts.ts'
+import { keepHosts } from './hosts-memory.ts'
 import { otherTurns } from './hosts-turns.ts'
 import { type Http, openHttp } from './http.ts'
 import type { HttpLimits } from './http-limits.ts'
@@ -73,6 +74,7 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
   }
   try {
     await crawlShown(options, parts, io)
+    await writer.settleGone(options.inactive)
     // The first full pass ends with the indexes that would have slowed it down.
     if (parts.progress.unlisted.length === 0) {
       await finish(database, { config, signal: io.signal, onProgress: showIndexes(io) })
@@ -110,6 +112,7 @@ async function crawlShown(options: Options, parts: Parts, io: RunIo): Promise<vo
     limits: options.allowPrivateHosts ? unpacedHosts : undefined,
   })
   const { database, http, state } = parts
+  await using _memory = await keepHosts(hosts, database)
   const plcUrl = options.plcExport ? options.plc[0] : undefined
   await using directory = plcUrl ? openLocalDirectory({ database, state, http, plcUrl, log: io.log }) : undefined
   await using pool = startPool(options, parts, { ...io, hosts })
