@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto'
+import { encodeRecord, makeDid } from 'repo-stream/fixtures'
+import { expect, test } from 'vitest'
+import { loadConfig } from './config.ts'
+import { replayRejects, summarizeRejects } from './rejects.ts'
+import { applySchema } from './schema.ts'
+import { openTestDatabase } from './testing-database.ts'
+import { insertRepos } from './testing-rows.ts'
+
+const post = 'app.bsky.feed.post'
+
+test('rejects are counted by code and collection; a replay stores those that are records now, and only those', async () => {
+  await using database = await openTestDatabase()
+  const config = await loadConfig()
+  await applySchema(database, { config })
+  await insertRepos(
+    database,
+    config,
+    [0, 1].map((i) => ({ did: makeDid(i), handle: `${i}.test`, records: [] })),
+  )
+  const reject = async (repo: number, rkey: string, code: string, bytes: Uint8Array, collection = post) => {
+    const digest = createHash('sha256').update(bytes).digest()
+    const values = [repo, collection, rkey, digest, code, 'why', bytes]
+    await database.pool.query('insert into reject_rows values ($1, $2, $3, $4, $5, $6, $7)', values)
+    await database.pool.query('update repos set rejected = rejected + 1 where id = $1', [repo])
+  }
+  const good = Uint8Array.from(encodeRecord({ $type: post, text: 'stored\0now' }))
+  await reject(1, '3jzfcijpj2z2a', 'RecordMalformed', good)
+  await reject(2, '3jzfcijpj2z2a', 'RecordMalformed', good)
+  await reject(2, '3jzfcijpj2z2b', 'RecordMalformed', Uint8Array.of(0xff))
+  await reject(2, '3jzfcijpj2z2c', 'RowRefused', good)
+  await reject(2, 'a', 'RecordMalformed', good, 'com.example.leftout')
+  await database.pool.query(`insert into counters values ('rejected', 0, 5)`)
+
+  const at = (i: number) => `at://${makeDid(i)}/${post}`
+  expect(await summarizeRejects(database)).toEqual([
+    {
+      kind: 'reject',
+      code: 'RecordMalformed',
+      collection: post,
+      count: 3,
+      example: [`${at(0)}/3jzfcijpj2z2a`, `${at(1)}/3jzfcijpj2z2a`].sort()[0],
+    },
+    {
+      kind: 'reject',
+      code: 'RecordMalformed',
+      collection: 'com.example.leftout',
+      count: 1,
+      example: expect.any(String),
+    },
+    { kind: 'reject', code: 'RowRefused', collection: post, count: 1, example: `${at(1)}/3jzfcijpj2z2c` },
+  ])
+  expect(await replayRejects(database, { config, process: 1, code: 'Other' })).toEqual({
+    stored: 0,
+    rejected: 0,
+    left: 0,
+  })
+  expect(await replayRejects(database, { config, process: 1 })).toEqual({ stored: 2, rejected: 1, left: 2 })
+  expect(await replayRejects(database, { config, process: 1 })).toEqual({ stored: 0, rejected: 1, left: 2 })
+
+  const { rows } = await database.pool.query('select uri, text from post order by uri')
+  expect(rows).toEqual([at(0), at(1)].sort().map((uri) => ({ uri: `${uri}/3jzfcijpj2z2a`, text: 'stored\ufffdnow' })))
+  const repos = await database.pool.query('select records, rejected from repos order by id')
+  expect(repos.rows).toEqual([
+    { records: 1, rejected: 0 },
+    { records: 1, rejected: 3 },
+  ])
+  const counters = await database.pool.query(
+    'select name, sum(value)::int as value from counters group by name order by name',
+  )
+  expect(counters.rows).toEqual([
+    { name: 'oddities', value: 2 },
+    { name: 'rejected', value: 3 },
+    { name: 'rows/post', value: 2 },
+  ])
+})
