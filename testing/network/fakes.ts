@@ -3,6 +3,8 @@
 import { type DemoNetwork, type DemoNetworkOptions, type ServerRole, startDemoNetwork } from 'indexer/demo/network.ts'
 import type { DemoAccount } from 'indexer/demo/population.ts'
 import { type DemoRequest, type Handler, json, type Reply, xrpcError } from 'indexer/demo/server.ts'
+import type { Random } from 'repo-stream/fixtures'
+import { Edits } from './fake-edits.ts'
 import { breakIdentity, type DidDocument, type IdentityFault, withPds } from './fake-identities.ts'
 import { breakListing, type ListingFault, type Page } from './fake-listings.ts'
 import { breakRepo, type RepoFault } from './fake-repos.ts'
@@ -16,6 +18,8 @@ export interface FakeNetwork extends DemoNetwork {
   listingFault(fault: ListingFault | undefined): void
   /** The account moves: its DID document names another PDS, which serves it, and the old one has deactivated it. */
   migrate(account: DemoAccount, toPds: number): void
+  /** The account writes, changes and deletes records: its repo has another rev from now on. */
+  edit(account: DemoAccount, random: Random): void
   /** What the server would answer by itself. */
   handle(request: DemoRequest, role: ServerRole): Promise<Reply>
   /** Asked before every request; a reply stands in for the server's. */
@@ -32,6 +36,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
   const identityFaults = new Map<string, Switch<IdentityFault>>()
   const migrations = new Map<string, number>()
   const servers = new Map<string, Handler>()
+  const edits = new Edits()
   const listing: { fault: ListingFault | undefined; asked: number } = { fault: undefined, asked: 0 }
   let network: DemoNetwork | undefined
   let fake: FakeNetwork | undefined
@@ -39,7 +44,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
   const findAccount = (did: string | null) => network?.accounts.find((account) => account.did === did)
 
   function wrap(handler: Handler, role: ServerRole): Handler {
-    servers.set(nameOf(role), handler)
+    servers.set(nameOf(role), role.kind === 'plc' ? handler : edits.around(handler))
     return async (request) => (await fake?.intercept?.(request, role)) ?? (await handle(request, role))
   }
 
@@ -74,14 +79,14 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
     const isGetRepo = request.method === 'com.atproto.sync.getRepo'
     const fault = isGetRepo && did !== null ? take(repoFaults, did) : undefined
     if (fault === undefined || account === undefined || network === undefined) return await handler(request)
-    const { accounts, pdsUrls, recordsOf } = network
+    const { accounts, pdsUrls } = network
     return await breakRepo(fault, {
       request,
       account,
       pdsUrl: pdsUrls[index] ?? '',
       signingKey: network.signingKey(account),
       neighbour: accounts.find((other) => other.status === 'active' && other !== account) ?? account,
-      records: () => recordsOf(account),
+      records: () => fake?.recordsOf(account) ?? [],
       answer: async (wanted) => {
         const host = servers.get(`pds ${findAccount(wanted)?.pds}`) ?? handler
         return await host({ ...request, params: new URLSearchParams({ did: wanted }) })
@@ -102,9 +107,15 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
     return await breakListing(listing.fault, { request, asked: listing.asked, answer })
   }
 
-  network = await startDemoNetwork({ ...options, wrap })
+  const demo = await startDemoNetwork({ ...options, wrap })
+  const recordsOf = (account: DemoAccount) => edits.recordsOf(account) ?? demo.recordsOf(account)
+  network = demo
   fake = {
-    ...network,
+    ...demo,
+    recordsOf,
+    edit: (account, random) => {
+      edits.edit(account, recordsOf(account), { random, signingKey: demo.signingKey(account) })
+    },
     handle,
     intercept: undefined,
     repoFault: ({ did }, fault, times = Number.POSITIVE_INFINITY) => void repoFaults.set(did, { fault, times }),

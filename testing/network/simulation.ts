@@ -1,5 +1,5 @@
-// A whole crawl under fire, from a seed: hosts, relay and directory fail at random, hosts die and accounts move, and the
-// indexer, its database, or both are killed at random times. When it was let finish, the tables must equal the truth.
+// A whole crawl under fire, from a seed: hosts, relay and directory fail at random, hosts die, accounts move and go on
+// writing, and the indexer, its database, or both are killed. When it was let finish, the tables must equal the truth.
 // The seed fixes who lives where, what fails and when blows fall; the machine's timing decides what they hit.
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -55,8 +55,11 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
     let kills = 0
     for (let blow = 0; blow < (options.kills ?? 6); blow++) {
       if (await runUntilBlow(network, dataDir, weather)) kills++
+      for (const account of network.accounts) if (weather.chance(0.1)) network.edit(account, weather)
     }
     const differences = await finish(network, dataDir)
+    // A pass that was interrupted goes on behind repos that were edited since: those are the next pass's.
+    differences.push(...(await finish(network, dataDir)))
     differences.push(...(await inspect(network, dataDir)))
     const { accounts } = network
     let records = 0
