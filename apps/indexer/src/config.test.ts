@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -14,6 +14,16 @@ function write(name: string, text: string): string {
   const path = join(folder, name)
   writeFileSync(path, text)
   return path
+}
+
+/** As the indexer does it: vitest would load the file in its own way. */
+async function loadInNode(path: string): Promise<Config> {
+  const script = `import { loadConfig } from '${import.meta.dirname}/config.ts'
+    console.log(JSON.stringify(await loadConfig({ path: process.argv[1] })))`
+  const args = ['--conditions=workspace-source', '--input-type=module', '-e', script, path]
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, args)
+  expect(stderr).toBe('')
+  return JSON.parse(stdout)
 }
 
 function columnsOf(config: Config, table: string): string {
@@ -40,12 +50,7 @@ test('a TypeScript config anywhere on the disk is loaded without a build step', 
     const table: string = 'hearts'
     export default defineConfig({ collections: [fromLexicons(['app.bsky.graph.*']), { 'app.bsky.feed.like': { table, columns: { created_at: 'timestamptz' } } }] })`,
   )
-  const script = `import { loadConfig } from '${import.meta.dirname}/config.ts'
-    console.log(JSON.stringify(await loadConfig({ path: process.argv[1] })))`
-  const args = ['--conditions=workspace-source', '--input-type=module', '-e', script, path]
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, args) // vitest would load the file in its own way
-  const config: Config = JSON.parse(stdout)
-  expect(stderr).toBe('')
+  const config = await loadInNode(path)
   expect(columnsOf(config, 'hearts')).toBe('created_at timestamptz')
   expect(columnsOf(config, 'follow')).toContain('subject did')
 })
@@ -188,5 +193,15 @@ test("a user's own lexicon file makes a table with one line", async () => {
   const config = await resolveConfig({ collections: fromLexicons([path]) })
   expect(columnsOf(config, 'walk')).toBe(
     'started_at timestamptz, meters int8, steps int8[], kind text, place jsonb, post_uri at-uri, post_cid cid, map cid, friends text[], lost jsonb',
+  )
+})
+
+test('the config that the docs show is a good one', async () => {
+  const docs = readFileSync(join(import.meta.dirname, '..', '..', '..', 'docs', 'configuration.md'), 'utf8')
+  const example = /```ts\n([\s\S]*?)```/.exec(docs)?.[1] ?? ''
+  const path = write('docs.config.ts', example.replace(", './lexicons'", ''))
+  const config = await loadInNode(path)
+  expect(config.tables.map((table) => table.name)).toEqual(
+    expect.arrayContaining(['likes', 'review', 'post', 'records']),
   )
 })

@@ -2,8 +2,10 @@
 // Writers go on meanwhile (`concurrently`). The surprise: an index that a kill left half built is there but invalid; it is
 // dropped and built again, and that is all that resuming takes.
 import type { Pool, PoolClient } from 'pg'
-import type { Config } from './config.ts'
+import type { ColumnType, Config } from './config.ts'
+import { CounterChanges, counterWriter } from './counters.ts'
 import { sqlState } from './database-errors.ts'
+import type { OddityCode } from './project/oddity.ts'
 import { type IndexStatement, indexStatements } from './schema-indexes.ts'
 import { quoteName } from './schema-sql.ts'
 
@@ -55,6 +57,7 @@ export async function finish(database: { pool: Pool; schema: string }, options: 
 /** A connection that cannot be asked any more takes its lock along. */
 async function letGo(client: PoolClient, schema: string): Promise<void> {
   try {
+    await client.query('rollback')
     await client.query('reset maintenance_work_mem')
     await client.query('select pg_advisory_unlock($1, hashtext($2))', [finishLock, schema])
     client.release()
@@ -75,6 +78,7 @@ const finishLock = 7_346_114 // any number: one process builds, whatever the oth
 const tryLock = 'select pg_try_advisory_lock($1, hashtext($2)) as ours'
 const pollMs = 500
 const queryCanceled = '57014'
+const entryTooLong = '54000'
 
 async function buildMissing(build: Build): Promise<void> {
   const { client, schema, options, result } = build
@@ -108,11 +112,17 @@ const listIndexes = `
   join pg_namespace n on n.oid = c.relnamespace
   where n.nspname = $1`
 
-async function buildOne(build: Build, index: IndexStatement, place: { number: number; of: number }): Promise<void> {
+async function buildOne(
+  build: Build,
+  index: IndexStatement,
+  place: { number: number; of: number },
+  isAgain = false,
+): Promise<void> {
   const { client, pool, schema, options, result } = build
   const { rows: self } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
   const pid = self[0]?.pid ?? 0
   const startedAt = performance.now()
+  let isTooLong = false
   const poll = setInterval(() => {
     reportProgress(pool, pid, { ...place, index: index.name }, options).catch(() => undefined) // a look that fails is looked again
   }, pollMs)
@@ -122,15 +132,54 @@ async function buildOne(build: Build, index: IndexStatement, place: { number: nu
     await client.query(index.statement)
   } catch (error) {
     if (sqlState(error) === queryCanceled) options.signal?.throwIfAborted()
-    throw error
+    if (sqlState(error) !== entryTooLong || isAgain) throw error
+    isTooLong = true
   } finally {
     clearInterval(poll)
     options.signal?.removeEventListener('abort', cancel)
+  }
+  if (isTooLong) {
+    await client.query(`drop index concurrently if exists ${schema}.${quoteName(index.name)}`)
+    await shortenFor(build, index)
+    return buildOne(build, index, place, true)
   }
   const { rows } = await client.query<{ bytes: string }>('select pg_relation_size($1::regclass)::text as bytes', [
     `${schema}.${quoteName(index.name)}`,
   ])
   result.built.push({ name: index.name, ms: Math.round(performance.now() - startedAt), bytes: Number(rows[0]?.bytes) })
+}
+
+/** An index that came later than its rows: text that it cannot hold goes where the projection would have put it. */
+async function shortenFor({ client, schema, options }: Build, index: IndexStatement): Promise<void> {
+  const table = options.config.tables.find((one) => one.rowsName === index.rowsName)
+  for (const column of table?.columns ?? []) {
+    if (!index.columns.includes(column.name) || !isPlainText(column.type) || table?.generic !== false) continue
+    const values = [column.maxBytes, table.collections[0], column.name, 'TextTooLongForIndex' satisfies OddityCode]
+    await client.query('begin')
+    const { rowCount } = await client.query(shorten(schema, index.rowsName, column.name), values)
+    const changes = new CounterChanges()
+    changes.add('oddities', rowCount ?? 0)
+    await changes.write(client, counterWriter(0, 0))
+    await client.query('commit')
+  }
+}
+
+function isPlainText(type: ColumnType): boolean {
+  return type === 'text' || type === 'at-uri' || type === 'did'
+}
+
+/** The original as CBOR: a text head with four bytes of length, then the text. */
+function shorten(schema: string, rowsName: string, column: string): string {
+  const name = quoteName(column)
+  return `
+  with long as (
+    select repo, rkey, ${name} as original from ${schema}.${quoteName(rowsName)} where octet_length(${name}) > $1 for update
+  ), shortened as (
+    update ${schema}.${quoteName(rowsName)} t set ${name} = null from long l where t.repo = l.repo and t.rkey = l.rkey
+  )
+  insert into ${schema}.oddity_rows (repo, collection, rkey, field, code, original)
+  select repo, $2, rkey, $3, $4, '\\x7a'::bytea || int4send(octet_length(original)) || convert_to(original, 'UTF8') from long
+  on conflict do nothing`
 }
 
 async function reportProgress(

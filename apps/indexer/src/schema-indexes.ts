@@ -7,6 +7,7 @@ export interface IndexStatement {
   /** The table below the view. */
   rowsName: string
   name: string
+  columns: readonly string[]
   /** `create index concurrently`: it cannot run inside a transaction. */
   statement: string
 }
@@ -16,6 +17,7 @@ export function indexStatements(config: Config, schema: string): IndexStatement[
     table.indexes.map((index) => ({
       rowsName: table.rowsName,
       name: index.name,
+      columns: index.columns,
       statement: createIndex(schema, table, index),
     })),
   )
