@@ -1,0 +1,95 @@
+// Keeps what the scheduler knows of hosts in the table `hosts`: a restart goes on as politely as before, and people see it.
+// In: the scheduler and a database. Out: its state, restored at once and saved every few seconds and at the end; only what
+// changed is written. Loss of the last seconds costs a few requests, so nothing waits for these writes.
+import type { Database } from './database.ts'
+import { ask } from './database-transact.ts'
+import type { HostRow, Hosts } from './hosts.ts'
+
+export interface HostsMemory extends AsyncDisposable {
+  save(): Promise<void>
+}
+
+const saveEveryMs = 10_000
+
+export async function keepHosts(hosts: Hosts, { pool }: Database): Promise<HostsMemory> {
+  const saved = new Map<string, string>()
+  const { rows } = await ask<SavedHost>(pool, selectHosts)
+  for (const { origin, coolUntil, limits } of rows) {
+    const { limit, windowMs = 0, deadSince } = limits ?? {}
+    saved.set(origin, '')
+    hosts.restore({
+      origin,
+      limit: windowMs > 0 ? limit : undefined,
+      windowMs,
+      coolUntilMs: coolUntil?.getTime(),
+      deadSinceMs: deadSince === undefined ? undefined : Date.parse(deadSince),
+    })
+  }
+
+  async function save(): Promise<void> {
+    const changed: { row: HostRow; limits: string }[] = []
+    for (const row of hosts.describe()) {
+      const limits = limitsOf(row)
+      const state = `${limits} ${row.failures} ${row.coolUntilMs ?? ''}`
+      if (saved.get(row.origin) === state || (limits === '{}' && !saved.has(row.origin))) continue
+      saved.set(row.origin, state)
+      changed.push({ row, limits })
+    }
+    if (changed.length === 0) return
+    changed.sort((a, b) => (a.row.origin < b.row.origin ? -1 : 1))
+    await ask(pool, {
+      name: 'hosts-save',
+      text: updateHosts,
+      values: [
+        changed.map(({ row }) => row.origin),
+        changed.map(({ row }) => row.failures),
+        changed.map(({ row }) => (row.coolUntilMs === undefined ? null : new Date(row.coolUntilMs).toISOString())),
+        changed.map(({ limits }) => limits),
+      ],
+    })
+  }
+
+  let saving = Promise.resolve()
+  const timer = setInterval(() => {
+    // A database that is gone stops the run elsewhere; here it only means that less is remembered.
+    saving = saving.then(save).catch(() => saved.clear())
+  }, saveEveryMs)
+  return {
+    save,
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer)
+      await saving
+      await save()
+    },
+  }
+}
+
+interface SavedHost {
+  origin: string
+  coolUntil: Date | null
+  limits: { limit?: number; windowMs?: number; deadSince?: string } | null
+}
+
+/** What is worth remembering; `remaining` is not, it is stale at once. */
+function limitsOf({ state, limit, windowMs, deadSinceMs }: HostRow): string {
+  return JSON.stringify({
+    ...(limit === undefined ? {} : { limit, windowMs }),
+    ...(state === 'ok' || deadSinceMs === undefined ? {} : { deadSince: new Date(deadSinceMs).toISOString() }),
+  })
+}
+
+/** As many as the scheduler remembers; those that have waited longest to be asked last. Scans `hosts`, once a run. */
+const selectHosts = `
+  select origin, cool_until as "coolUntil", limits
+  from hosts
+  where limits is not null
+  order by seen_at desc nulls last
+  limit 20000`
+
+/** By the unique index on origin. */
+const updateHosts = `
+  update hosts h
+  set failures = s.failures, cool_until = s.cool_until, limits = s.limits,
+    seen_at = case when s.failures = 0 then now() else h.seen_at end
+  from unnest($1::text[], $2::int[], $3::timestamptz[], $4::jsonb[]) as s(origin, failures, cool_until, limits)
+  where h.origin = s.origin`
