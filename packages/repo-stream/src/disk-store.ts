@@ -1,5 +1,5 @@
-// The temporary file of a spilled walk: an SQLite table of numbered rows, 64 KiB each but for large blocks. One owner, no
-// journal: nobody reads it after us. The file is unlinked once it is open, so that even a kill leaves nothing behind.
+// The temporary file of a spilled walk: an SQLite table of numbered rows, 64 KiB each but for large blocks. All of it
+// is one transaction that never ends, so nothing is journaled. The file is unlinked once it is open: a kill leaves nothing.
 import { existsSync, rmSync } from 'node:fs'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { RepoStreamError } from './errors.ts'
@@ -13,8 +13,8 @@ const pageBytes = 65536
 /** A page holds one row: less the page's and the cell's headers, rounded down to the grain of addresses. */
 export const rowBytes = pageBytes - 56
 
-/** SQLite's result codes. The lower byte is the primary one. */
-const sqliteFull = 13
+/** SQLite's result codes for "no room": the disk's (ENOSPC), and a write that failed, as by a quota or a file size limit. */
+const noRoomCodes: readonly unknown[] = [13, 778]
 
 /**
  * Opens a new temporary file for one spilled walk. Give it to `finishLoading`, or close it.
@@ -29,7 +29,7 @@ export async function openDiskStore(path: string, options: DiskStoreOptions = {}
     try {
       database.exec(`
         pragma page_size = ${pageBytes};
-        pragma journal_mode = off;
+        pragma journal_mode = memory;
         pragma synchronous = off;
         pragma locking_mode = exclusive;
         pragma cache_size = 10;
@@ -110,13 +110,11 @@ export class SqliteStore implements DiskStore {
 function guard<T>(path: string, work: () => T): T {
   try {
     return work()
-  } catch (error) {
-    const full = error instanceof Error && 'errcode' in error && Number(error.errcode) % 256 === sqliteFull
-    if (full)
-      throw new RepoStreamError('DiskFull', `no room for the temporary file ${path}`, {
-        cause: error,
-        details: { path },
-      })
-    throw new RepoStreamError('DiskFailed', `the temporary file ${path} failed`, { cause: error, details: { path } })
+  } catch (cause) {
+    const options = { cause, details: { path } }
+    if (cause instanceof Error && 'errcode' in cause && noRoomCodes.includes(cause.errcode)) {
+      throw new RepoStreamError('DiskFull', `no room for the temporary file ${path}`, options)
+    }
+    throw new RepoStreamError('DiskFailed', `the temporary file ${path} failed`, options)
   }
 }

@@ -47,7 +47,7 @@ export type RepoStreamErrorCode =
   | 'LimitExceeded'
   /** The disk store would pass its `maxStoredBytes`. */
   | 'StoredBytesLimit'
-  /** The disk has no room for the temporary file. */
+  /** The disk, or a quota or file size limit, has no room for the temporary file. */
   | 'DiskFull'
   /** The temporary file cannot be opened, written or read. `cause`: the error of SQLite or of the file system. */
   | 'DiskFailed'

@@ -56,7 +56,8 @@ export class Load {
     this.#memory = new MemoryBlocks(this.#ledger)
     this.#window = new Window(this.#ledger)
     if (source instanceof Uint8Array) {
-      this.#window.useWhole(this.process === undefined ? this.#memory.borrow(source) : slabOver(source))
+      const bytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength) // a Buffer's `slice` is no copy
+      this.#window.useWhole(this.process === undefined ? this.#memory.borrow(bytes) : slabOver(bytes))
     } else this.#input = new Input(source, options.signal)
   }
 

@@ -1,0 +1,43 @@
+// The table of digests: it finds what was put in, among digests that were made to collide, and stays small.
+import { createHash } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
+import { slabOver } from './slab.ts'
+
+const count = 20_000
+
+function digests(make: (i: number, digest: Buffer) => void): Uint8Array {
+  const bytes = new Uint8Array(count * 32)
+  for (let i = 0; i < count; i++) make(i, Buffer.from(bytes.buffer, i * 32, 32))
+  return bytes
+}
+
+test.each([
+  ['random digests', (i: number, digest: Buffer) => createHash('sha256').update(String(i)).digest().copy(digest)],
+  ['digests that differ in one word only', (i: number, digest: Buffer) => digest.writeUInt32BE(i, 28)],
+  [
+    'digests that differ in the top bits of their words only',
+    (i: number, digest: Buffer) => {
+      for (let word = 0; word < 8; word++) digest[word * 4] = ((i >> (word * 2)) & 3) << 6
+    },
+  ],
+] as const)('%s are found, in few steps', (_, make) => {
+  const { bytes, view } = slabOver(digests(make))
+  const index = new DigestIndex()
+  for (let i = 0; i < count; i++) index.insert(digestHash(view, i * 32), i)
+  let steps = 0
+  for (let i = 0; i < count; i++) {
+    const hash = digestHash(view, i * 32)
+    let slot = (hash >>> index.shift) * 2
+    for (; ; slot = (slot + 2) & (index.slots.length - 1)) {
+      steps++
+      const address = (index.slots[slot + 1] ?? 0) - 1
+      expect(address).toBeGreaterThanOrEqual(0)
+      if (index.slots[slot] === hash && sameDigest(view, address * 32, view, i * 32)) break
+    }
+  }
+  expect(steps / count).toBeLessThan(4)
+  expect(bytes.length).toBe(count * 32)
+  expect(index.bytes / count).toBeLessThanOrEqual(22)
+  expect([...index.addresses().sort()]).toEqual([...Array(count).keys()])
+})

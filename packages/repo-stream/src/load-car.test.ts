@@ -1,0 +1,273 @@
+// Loading and walking in memory: chunkings, the processor, the budget, aborts, and the life of a driver.
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { allChunks, asText, CountingBudget, pieces, walkAll } from '../fixtures/driving.ts'
+import { buildRepo, generateRecords, keyHeight, makeDid, makeSigningKey } from '../fixtures/index.ts'
+import { rawCar, rawNode, rawRecord } from '../fixtures/raw-repo.ts'
+import { loadCar, type MemoryCar, RepoStreamError } from './index.ts'
+
+const samples = fileURLToPath(new URL('../../../../shared/samples/', import.meta.url))
+const repo = buildRepo({
+  did: makeDid('load'),
+  signingKey: makeSigningKey('load'),
+  records: generateRecords({ seed: 'load', count: 300 }),
+})
+
+describe('the samples', () => {
+  test.for([
+    ['empty.car', 0, 0],
+    ['tiny.car', 8, 2071],
+    ['little.car', 278, 246_960],
+  ] as const)('%s has %i records of %i bytes', async ([name, records, bytes], { skip }) => {
+    if (!existsSync(samples + name)) skip('the samples are not there')
+    const entries = await walkAll(Uint8Array.from(readFileSync(samples + name)))
+    expect(entries).toHaveLength(records)
+    expect(entries.reduce((sum, { data }) => sum + data.length, 0)).toBe(bytes)
+  })
+})
+
+describe('what comes out', () => {
+  test('every key with its record, in key order', async () => {
+    const entries = await walkAll(repo.car)
+    expect(entries.map(({ key }) => key)).toEqual(repo.entries.map(({ key }) => key))
+    for (const [i, { key, collection, rkey, cid, data, error }] of entries.entries()) {
+      expect(`${collection}/${rkey}`).toBe(key)
+      expect(Buffer.from(cid)).toEqual(Buffer.from(repo.entries[i]?.cid ?? []))
+      expect(Buffer.from(data)).toEqual(Buffer.from(repo.entries[i]?.bytes ?? []))
+      expect(error).toBeUndefined()
+    }
+  })
+
+  test.each([1, 2, 7, 36, 4096, 65_536, 1 << 20])('the same in pieces of %i bytes', async (bytes) => {
+    expect(asText(await walkAll(pieces(repo.car, bytes)))).toEqual(asText(await walkAll(repo.car)))
+  })
+
+  test('the same from an async source, with empty chunks, in chunks of any number of entries', async () => {
+    async function* source(): AsyncGenerator<Uint8Array> {
+      for (const piece of pieces(repo.car, 5000)) {
+        yield new Uint8Array(0)
+        yield piece
+        piece.fill(0) // a source may use its buffer again
+      }
+    }
+    for (const max of [1, 3, 299, 300, 301, Number.POSITIVE_INFINITY]) {
+      const { driver } = await inMemory(loadCar(source()))
+      const chunks = await allChunks(driver, max)
+      expect(chunks.every((chunk) => chunk.length > 0 && chunk.length <= max)).toBe(true)
+      expect(asText(chunks.flat())).toEqual(asText(await walkAll(repo.car)))
+    }
+  })
+
+  test('the same from a web stream', async () => {
+    const stream = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (const piece of pieces(repo.car, 999)) controller.enqueue(piece)
+        controller.close()
+      },
+    })
+    expect(asText(await walkAll(stream))).toEqual(asText(await walkAll(repo.car)))
+  })
+
+  test('the commit, decoded', async () => {
+    const { commit, driver } = await inMemory(loadCar(repo.car))
+    await driver.close()
+    expect(commit).toMatchObject({ did: repo.did, version: 3, rev: repo.rev, prev: null })
+    expect(Buffer.from(commit.cid)).toEqual(Buffer.from(repo.commit))
+    expect(Buffer.from(commit.data)).toEqual(Buffer.from(repo.data))
+  })
+
+  test('entries stay valid after the driver is closed', async () => {
+    const { driver } = await inMemory(loadCar(pieces(repo.car, 1000)))
+    const chunks = await allChunks(driver, 50)
+    await driver.close()
+    expect(asText(chunks.flat())).toEqual(asText(await walkAll(repo.car)))
+  })
+
+  test('one block under many keys, and blocks that are sent twice', async () => {
+    const record = rawRecord({ $type: 'a.b.c', n: 1 })
+    const root = rawNode(leafKeys(3).map((key) => ({ key, value: record })))
+    const entries = await walkAll(rawCar(root, [record, record, root]))
+    expect(entries.map(({ key }) => key)).toEqual(leafKeys(3))
+    for (const { data } of entries) expect(Buffer.from(data)).toEqual(Buffer.from(record.bytes))
+  })
+
+  test('below an entry-less root, whose depth follows from the first key', async () => {
+    const record = rawRecord({})
+    const leaf = rawNode(leafKeys(1).map((key) => ({ key, value: record })))
+    const entries = await walkAll(rawCar(rawNode([], rawNode([], leaf)), [rawNode([], leaf), leaf, record]))
+    expect(entries.map(({ key }) => key)).toEqual(leafKeys(1))
+  })
+})
+
+describe('process', () => {
+  test('makes records smaller, may reuse its buffer, and never sees a node or the commit', async () => {
+    const scratch = new Uint8Array(8)
+    const seen = new Set<string>()
+    const entries = await walkAll(repo.car, {
+      process: (block, digest) => {
+        seen.add(Buffer.from(digest).toString('hex'))
+        new DataView(scratch.buffer).setFloat64(0, block.length)
+        return scratch
+      },
+    })
+    const lengths = entries.map(({ data }) => new DataView(data.buffer, data.byteOffset).getFloat64(0))
+    expect(lengths).toEqual(repo.entries.map(({ bytes }) => bytes.length))
+    expect(seen).toEqual(new Set(repo.entries.map(({ cid }) => Buffer.from(cid.subarray(4)).toString('hex'))))
+  })
+
+  test('what it throws surfaces on the entries of that record, with the raw bytes', async () => {
+    const bad = repo.entries[17]
+    const thrown = new RepoStreamError('RecordInvalid', 'not mine')
+    const entries = await walkAll(repo.car, {
+      process: (block, digest) => {
+        if (bad && Buffer.compare(digest, bad.cid.subarray(4)) === 0) throw thrown
+        return block.subarray(0, 1)
+      },
+    })
+    expect(entries).toHaveLength(repo.entries.length)
+    for (const { key, data, error } of entries) {
+      const isBad = key === bad?.key
+      expect(error).toBe(isBad ? thrown : undefined)
+      expect(data.length).toBe(isBad ? bad?.bytes.length : 1)
+    }
+  })
+
+  test('a record that looks like a node is processed when the walk finds it to be a record', async () => {
+    const lookalike = rawRecord({ e: [], l: 'not a node' })
+    const [key = ''] = leafKeys(1)
+    const car = rawCar(rawNode([{ key, value: lookalike }]), [lookalike])
+    const [entry] = await walkAll(car, { process: (block) => block.subarray(0, 2) })
+    expect(Buffer.from(entry?.data ?? [])).toEqual(Buffer.from(lookalike.bytes.subarray(0, 2)))
+    const [failed] = await walkAll(car, {
+      process: () => {
+        throw new TypeError('no')
+      },
+    })
+    expect(failed?.error).toBeInstanceOf(TypeError)
+    expect(failed?.data.length).toBe(lookalike.bytes.length)
+  })
+})
+
+describe('a budget', () => {
+  test('is asked before memory is held and gets all of it back', async () => {
+    for (const process of [undefined, (block: Uint8Array) => block.subarray(0, 9)]) {
+      const budget = new CountingBudget()
+      const { driver } = await inMemory(loadCar(pieces(repo.car, 3000), { budget, process }))
+      expect(budget.held).toBeGreaterThan(process ? 9 * 300 : repo.car.length)
+      await allChunks(driver, 10)
+      await driver.close()
+      await driver.close()
+      expect(budget.held).toBe(0)
+    }
+  })
+
+  test('that refuses suspends the load, and gets its memory back when that is discarded', async () => {
+    const budget = new CountingBudget(20_000)
+    const car = await loadCar(pieces(repo.car, 1000), { budget })
+    expect(car.kind).toBe('disk')
+    expect(budget.held).toBeGreaterThan(0)
+    if (car.kind === 'disk') await car.discard()
+    expect(budget.held).toBe(0)
+  })
+
+  test('gets its memory back after an error', async () => {
+    const budget = new CountingBudget()
+    const flipped = Uint8Array.from(repo.car)
+    flipped[flipped.length - 5] = (flipped[flipped.length - 5] ?? 0) ^ 1
+    await expect(loadCar(pieces(flipped, 1000), { budget })).rejects.toMatchObject({ code: 'BlockHashMismatch' })
+    expect(budget.held).toBe(0)
+  })
+})
+
+describe('a source', () => {
+  test('that hangs is left at once when the signal aborts', async () => {
+    const abort = new AbortController()
+    let cancelled = false
+    const source: AsyncIterable<Uint8Array> = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => new Promise(() => {}),
+        return: () => {
+          cancelled = true
+          return new Promise(() => {})
+        },
+      }),
+    }
+    const loading = loadCar(source, { signal: abort.signal })
+    setTimeout(() => abort.abort(new Error('enough')), 5)
+    await expect(loading).rejects.toThrow('enough')
+    expect(cancelled).toBe(true)
+  })
+
+  test('that fails rejects the load with its own error', async () => {
+    async function* source(): AsyncGenerator<Uint8Array> {
+      yield repo.car.subarray(0, 100)
+      throw new Error('connection reset')
+    }
+    await expect(loadCar(source())).rejects.toThrow('connection reset')
+  })
+
+  test('is not read when the signal was aborted before', async () => {
+    const signal = AbortSignal.abort(new Error('before'))
+    await expect(loadCar(repo.car, { signal })).rejects.toThrow('before')
+  })
+
+  test('that is always ready does not keep the event loop from aborting', async () => {
+    const abort = new AbortController()
+    function* source(): Generator<Uint8Array> {
+      const last = rawRecord({ a: 'block' })
+      const section = Buffer.concat([Buffer.of(last.cid.length + last.bytes.length), last.cid, last.bytes])
+      yield repo.car
+      for (;;) yield Buffer.concat(Array(1000).fill(section))
+    }
+    setImmediate(() => abort.abort(new Error('turn')))
+    await expect(loadCar(source(), { signal: abort.signal, memoryLimitBytes: 2 ** 31 })).rejects.toThrow('turn')
+  })
+
+  test('may give nothing but bytes', async () => {
+    const texts: unknown = ['not bytes']
+    if (!Array.isArray(texts)) return
+    await expect(loadCar(texts)).rejects.toBeInstanceOf(TypeError)
+  })
+})
+
+describe('a driver', () => {
+  test('is asked for one chunk at a time', async () => {
+    const { driver } = await inMemory(loadCar(repo.car))
+    const first = driver.nextChunk(10)
+    await expect(driver.nextChunk(10)).rejects.toMatchObject({ code: 'Closed' })
+    expect(await first).toHaveLength(10)
+  })
+
+  test('refuses when it is closed, and a number of entries below one', async () => {
+    const { driver } = await inMemory(loadCar(repo.car))
+    await expect(driver.nextChunk(0)).rejects.toBeInstanceOf(TypeError)
+    await driver.close()
+    await expect(driver.nextChunk(1)).rejects.toMatchObject({ code: 'Closed' })
+  })
+
+  test('throws its error again', async () => {
+    const car = rawCar(rawNode(leafKeys(1).map((key) => ({ key, value: rawRecord({}) }))), [])
+    const { driver } = await inMemory(loadCar(car))
+    for (let i = 0; i < 2; i++) await expect(driver.nextChunk(1)).rejects.toMatchObject({ code: 'MissingBlock' })
+  })
+
+  test('says undefined at the end, as often as it is asked', async () => {
+    const { driver } = await inMemory(loadCar(repo.car))
+    expect(await allChunks(driver, 1000)).toHaveLength(1)
+    expect(await driver.nextChunk(1)).toBeUndefined()
+    expect(driver.streaming).toBe(false)
+  })
+})
+
+async function inMemory(loading: ReturnType<typeof loadCar>): Promise<MemoryCar> {
+  const car = await loading
+  if (car.kind !== 'memory') throw new Error('the load was suspended')
+  return car
+}
+
+/** The first `count` keys of a made-up collection that belong into a leaf. */
+function leafKeys(count: number): string[] {
+  const keys = Array.from({ length: 99 }, (_, i) => `a.b.c/${i + 100}`)
+  return keys.filter((key) => keyHeight(key) === 0).slice(0, count)
+}

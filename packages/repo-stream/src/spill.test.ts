@@ -1,0 +1,229 @@
+// Walks past the memory limit: the same records in any order of blocks, and the temporary file's life and death.
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, test } from 'vitest'
+import { allChunks, asText, CountingBudget, finish, pieces, walkAll } from '../fixtures/driving.ts'
+import { buildRepo, generateRecords, makeDid, makeSigningKey } from '../fixtures/index.ts'
+import { loadCar, openDiskStore, removeStaleSpills, spillPath, walkRepo } from './index.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'repo-stream-spill-'))
+const repo = buildRepo({
+  did: makeDid('spill'),
+  signingKey: makeSigningKey('spill'),
+  records: generateRecords({ seed: 'spill', count: 9000, repeats: 0.02 }),
+})
+const expected = asText(repo.entries.map(({ key, cid, bytes }) => ({ key, cid, data: bytes })))
+
+afterAll(() => rmSync(dir, { recursive: true }))
+
+describe('a spilled walk', () => {
+  test.each(['pds', 'digest', 'preorder'] as const)('gives the same records in %s order', async (order) => {
+    const car = repo.toCar(order)
+    for (const source of [car, pieces(car, 30_000)]) {
+      expect(asText(await walkAll(source, { memoryLimitBytes: 100_000 }, spillPath(dir)))).toEqual(expected)
+    }
+  })
+
+  test('gives the same records where the order scatters the tree and the cache is small', async () => {
+    const car = await loadCar(pieces(repo.toCar('digest'), 60_000), { memoryLimitBytes: 100_000 })
+    if (car.kind !== 'disk') throw new Error('the load was not suspended')
+    const store = await openDiskStore(spillPath(dir), { cacheBytes: 200_000 })
+    const { driver } = await car.finishLoading(store)
+    expect(asText((await allChunks(driver, 500)).flat())).toEqual(expected)
+    expect(store.storedBytes).toBeGreaterThan(1.8 * repo.carBytes) // regrouped: written twice
+    await driver.close()
+  })
+
+  test('suspends at any limit and loses nothing', async () => {
+    const small = buildRepo({
+      did: repo.did,
+      signingKey: makeSigningKey('s'),
+      records: generateRecords({ seed: 1, count: 60 }),
+    })
+    const whole = asText(await walkAll(small.car))
+    for (let limit = 1; limit < 60_000; limit += 1777) {
+      for (const process of [undefined, (block: Uint8Array) => block]) {
+        expect(asText(await walkAll(small.car, { memoryLimitBytes: limit, process }, spillPath(dir)))).toEqual(whole)
+        expect(
+          asText(await walkAll(pieces(small.car, 700), { memoryLimitBytes: limit, process }, spillPath(dir))),
+        ).toEqual(whole)
+      }
+    }
+  })
+
+  test('keeps only what process returns, and its errors', async () => {
+    const options = {
+      memoryLimitBytes: 100_000,
+      process: (block: Uint8Array) => {
+        if (block.length % 2 === 1) throw new Error('odd')
+        return block.subarray(0, 4)
+      },
+    }
+    const entries = await walkAll(pieces(repo.car, 50_000), options, spillPath(dir))
+    expect(entries).toHaveLength(repo.entries.length)
+    for (const [i, { data, error }] of entries.entries()) {
+      const length = repo.entries[i]?.bytes.length ?? 0
+      expect([data.length, error instanceof Error]).toEqual(length % 2 === 1 ? [length, true] : [4, false])
+    }
+  })
+
+  test('holds blocks larger than a row', async () => {
+    const records = [...Array(20).keys()].map((i) => ({
+      key: `a.b.c/${i}`,
+      value: { text: String(i).repeat(100_000) },
+    }))
+    const large = buildRepo({ did: repo.did, signingKey: makeSigningKey('s'), records })
+    expect(asText(await walkAll(pieces(large.car, 9999), { memoryLimitBytes: 1 }, spillPath(dir)))).toEqual(
+      asText(await walkAll(large.car)),
+    )
+  })
+
+  test('gives the shared budget all of its memory back', async () => {
+    const budget = new CountingBudget(300_000)
+    const { driver } = await finish(pieces(repo.car, 10_000), { budget }, spillPath(dir))
+    await allChunks(driver, 1000)
+    expect(budget.most).toBeLessThanOrEqual(300_000)
+    await driver.close()
+    expect(budget.held).toBe(0)
+  })
+
+  test('may have entries that are held past the next chunk and past close', async () => {
+    const { driver } = await finish(pieces(repo.toCar('digest'), 10_000), { memoryLimitBytes: 1 }, spillPath(dir))
+    const chunks = await allChunks(driver, 333)
+    await driver.close()
+    expect(asText(chunks.flat())).toEqual(expected)
+  })
+})
+
+describe('the temporary file', () => {
+  test('is gone after success, an early end, a failure and an abort', async () => {
+    const spillDir = join(dir, 'gone')
+    const options = { spillDir, memoryLimitBytes: 100_000 }
+    let records = 0
+    for await (const chunk of walkRepo(repo.car, options)) records += chunk.length
+    expect(records).toBe(repo.entries.length)
+    for await (const _ of walkRepo(repo.car, options)) break
+    await expect(drain(walkRepo(pieces(repo.car.subarray(0, -300), 5000), options))).rejects.toMatchObject({
+      code: 'CarTruncated',
+    })
+    const abort = new AbortController()
+    const walk = walkRepo(endless(), { ...options, signal: abort.signal })
+    setTimeout(() => abort.abort(new Error('enough')), 50)
+    await expect(drain(walk)).rejects.toThrow('enough')
+    expect(readdirSync(spillDir)).toEqual([])
+  })
+
+  test('is not left by a process that is killed', () => {
+    const spillDir = join(dir, 'killed')
+    const child = run(`
+      let n = 0
+      for await (const chunk of walkRepo(repo.car, { spillDir: ${JSON.stringify(spillDir)}, memoryLimitBytes: 1 }))
+        if (++n === 2) process.kill(process.pid, 'SIGKILL')`)
+    expect(child.signal).toBe('SIGKILL')
+    expect(readdirSync(spillDir)).toEqual([])
+  })
+
+  test('of a killed process is removed, of a running one is not', async () => {
+    const stale = join(dir, 'stale')
+    mkdirSync(stale)
+    const gone = ['repo-stream-4194999-12345-1.sqlite', `repo-stream-${process.pid}-1-1.sqlite`]
+    const kept = ['other.sqlite', spillPath(stale).slice(stale.length + 1)]
+    for (const name of [...gone, ...kept]) writeFileSync(join(stale, name), '')
+    expect(await removeStaleSpills(stale)).toBe(2)
+    expect(readdirSync(stale).sort()).toEqual(kept.sort())
+  })
+
+  test('never replaces a file that is there', async () => {
+    const path = join(dir, 'precious')
+    writeFileSync(path, 'precious')
+    await expect(openDiskStore(path)).rejects.toMatchObject({ code: 'DiskFailed' })
+    expect(existsSync(path)).toBe(true)
+  })
+
+  test('cannot be made: a coded error', async () => {
+    await expect(openDiskStore(join(dir, 'no', 'such', 'folder'))).rejects.toMatchObject({ code: 'DiskFailed' })
+  })
+
+  test('is bounded by maxStoredBytes', async () => {
+    const walk = walkRepo(repo.car, { spillDir: dir, memoryLimitBytes: 1, store: { maxStoredBytes: 500_000 } })
+    await expect(drain(walk)).rejects.toMatchObject({ code: 'StoredBytesLimit' })
+  })
+
+  test('serves one walk', async () => {
+    const store = await openDiskStore(spillPath(dir))
+    const [one, two] = await Promise.all([0, 1].map(() => loadCar(repo.car, { memoryLimitBytes: 1 })))
+    if (one?.kind !== 'disk' || two?.kind !== 'disk') throw new Error('the loads were not suspended')
+    const { driver } = await one.finishLoading(store)
+    await expect(two.finishLoading(store)).rejects.toMatchObject({ code: 'Closed' })
+    await expect(one.finishLoading(store)).rejects.toMatchObject({ code: 'Closed' })
+    expect(await driver.nextChunk(1)).toHaveLength(1)
+    await driver.close()
+  })
+
+  test('finds the disk full: DiskFull, by a limit on file sizes', () => {
+    expectDiskFull(run(spilling(dir), ['sh', '-c', 'ulimit -f 1024; exec "$@"', 'sh']))
+  })
+
+  test('finds the disk full: DiskFull, on a file system of 1 MiB', ({ skip }) => {
+    const mount = join(dir, 'tiny')
+    mkdirSync(mount)
+    const inside = [
+      'unshare',
+      '--map-root-user',
+      '--mount',
+      'sh',
+      '-c',
+      `mount -t tmpfs -o size=1m tmpfs ${mount} && exec "$@"`,
+      'sh',
+    ]
+    if (spawnSync(inside[0] ?? '', [...inside.slice(1), 'true']).status !== 0)
+      skip('no file system can be mounted here')
+    expectDiskFull(run(spilling(mount), inside))
+  })
+})
+
+function spilling(spillDir: string): string {
+  return `
+    try {
+      for await (const _ of walkRepo(repo.car, { spillDir: ${JSON.stringify(spillDir)}, memoryLimitBytes: 1 })) {}
+    } catch (error) {
+      console.log(error.code)
+    }`
+}
+
+function expectDiskFull({ stdout, stderr }: { stdout: string; stderr: string }): void {
+  expect(`${stdout}${stderr}`).toBe('DiskFull\n')
+}
+
+/** Runs code in a child, with `repo` of 6,000 records (2 MB). */
+function run(code: string, before: readonly string[] = []): SpawnSyncReturns<string> {
+  const source = `
+    import { buildRepo, generateRecords, makeDid, makeSigningKey } from './fixtures/index.ts'
+    import { walkRepo } from './src/index.ts'
+    const records = generateRecords({ seed: 1, count: 6000 })
+    const repo = buildRepo({ did: makeDid(1), signingKey: makeSigningKey(1), records })
+    ${code}`
+  const [command = '', ...rest] = [
+    ...before,
+    process.execPath,
+    '--conditions=workspace-source',
+    '--input-type=module',
+    '-e',
+    source,
+  ]
+  return spawnSync(command, rest, { encoding: 'utf8', cwd: fileURLToPath(new URL('..', import.meta.url)) })
+}
+
+async function drain(chunks: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of chunks) {
+    // only to get to the end
+  }
+}
+
+async function* endless(): AsyncGenerator<Uint8Array> {
+  yield* pieces(repo.car, 5000)
+  await new Promise(() => {})
+}
