@@ -19,7 +19,7 @@ export function describeTables(config: Config): string {
 export function schemaSql(config: Config, schema: string): string {
   const statements = [
     ...functionStatements(schema),
-    ...stateViewStatements(schema),
+    ...stateViewStatements(schema).map((view) => view.statement),
     ...config.tables.flatMap((table) => [
       createTableStatement(schema, table),
       createViewStatement(schema, table),

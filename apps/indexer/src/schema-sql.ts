@@ -102,23 +102,32 @@ where not exists (select from ${schema}.hidden_repos h where h.repo = t.repo)`
 }
 
 /** Views on the crawl's own state. */
-export function stateViewStatements(schema: string): string[] {
+export function stateViewStatements(schema: string): { name: string; statement: string }[] {
   const uri = `'at://' || r.did || '/' || t.collection || '/' || t.rkey as uri`
   return [
-    `create or replace view ${schema}.accounts as
+    {
+      name: 'accounts',
+      statement: `create or replace view ${schema}.accounts as
 select r.did, r.handle, h.origin as pds, r.state::text as state, coalesce(r.status, 'active') as status,
   r.rev, r.records, r.rejected, r.indexed_at, r.error_code, r.error_message
 from ${schema}.repos r
 left join ${schema}.hosts h on h.id = r.host_id`,
-    `create or replace view ${schema}.rejects as
+    },
+    {
+      name: 'rejects',
+      statement: `create or replace view ${schema}.rejects as
 select r.did, ${uri}, t.collection, t.rkey, ${schema}.cid_text('\\x01711220' || t.cid) as cid,
   t.code, t.message, t.bytes, t.rejected_at
 from ${schema}.reject_rows t
 left join ${schema}.repos r on r.id = t.repo`,
-    `create or replace view ${schema}.oddities as
+    },
+    {
+      name: 'oddities',
+      statement: `create or replace view ${schema}.oddities as
 select r.did, ${uri}, t.collection, t.rkey, t.field, t.code, t.original
 from ${schema}.oddity_rows t
 left join ${schema}.repos r on r.id = t.repo`,
+    },
   ]
 }
 

@@ -37,3 +37,17 @@ test('CIDs turn into text and back, and TIDs into times', async () => {
     },
   ])
 })
+
+test('a start with the same config waits for nobody who reads a view', async () => {
+  await using database = await openTestDatabase()
+  const config = await loadConfig({ collections: ['*'] })
+  await applySchema(database, { config })
+  const reader = await database.pool.connect()
+  await reader.query('begin')
+  for (const view of [...config.tables.map((table) => table.name), 'accounts', 'rejects', 'oddities']) {
+    await reader.query(`select * from "${view}" limit 1`)
+  }
+  expect(await applySchema(database, { config })).toEqual({ created: [], changed: [], removed: [] })
+  await reader.query('commit')
+  reader.release()
+})

@@ -1,6 +1,7 @@
 // Makes and alters the collection tables, views and functions from the config, and records in `collections` what it applied.
 // Input: a migrated database. Safe to run at any time, by many processes at once. The surprise: nothing is ever dropped
 // with its rows: a column or table that the config no longer names stays, out of the view's sight.
+import { createHash } from 'node:crypto'
 import type { Pool, PoolClient } from 'pg'
 import type { Config, Table } from './config.ts'
 import { sqlState } from './database-errors.ts'
@@ -42,7 +43,7 @@ export async function applySchema(
     await client.query(createCollections(schema))
     await client.query(createSchemaChanges(schema))
     for (const statement of functionStatements(schema)) await client.query(statement)
-    for (const statement of stateViewStatements(schema)) await client.query(statement)
+    for (const view of stateViewStatements(schema)) await makeStateView(client, schema, view)
     const applied = await readApplied(client, schema)
     const change: SchemaChange = { created: [], changed: [], removed: [] }
     for (const table of config.tables) await applyTable({ client, schema, config, change, applied }, table)
@@ -104,7 +105,7 @@ async function record(client: PoolClient, schema: string, table: Table): Promise
       columns = excluded.columns, view = excluded.view, removed_at = null, applied_at = now()
     where (collections.collections, collections.version, collections.view, collections.removed_at)
       is distinct from (excluded.collections, excluded.version, excluded.view, null)`,
-    [name, rowsName, collections, version, JSON.stringify(columns), createViewStatement(schema, table)],
+    [name, rowsName, collections, version, JSON.stringify(columns), viewDefinition(schema, table)],
   )
 }
 
@@ -129,16 +130,40 @@ async function alterTable(client: PoolClient, schema: string, table: Table, befo
   await client.query(`alter table ${schema}.${tableName(table)} ${changes.join(', ')}`)
 }
 
+/** To replace a view is to wait for everybody who reads it, so one that is as it should be is left alone. */
 async function makeView(
   client: PoolClient,
   schema: string,
   table: Table,
   before: AppliedTable | undefined,
 ): Promise<void> {
-  const statement = createViewStatement(schema, table)
-  if (before !== undefined && before.view !== statement) await dropView(client, schema, table, before)
-  await client.query(statement)
+  const definition = viewDefinition(schema, table)
+  if (before?.view === definition) return
+  if (before !== undefined) await dropView(client, schema, table, before)
+  await client.query(createViewStatement(schema, table))
   for (const lookup of lookupFunctions(schema, table)) await client.query(lookup.statement)
+}
+
+/** What `collections.view` remembers: the view and the functions that return its rows. */
+function viewDefinition(schema: string, table: Table): string {
+  const functions = lookupFunctions(schema, table).map((lookup) => lookup.statement)
+  return [createViewStatement(schema, table), ...functions].join(';\n')
+}
+
+/** Its comment remembers what it was made from. */
+async function makeStateView(
+  client: PoolClient,
+  schema: string,
+  view: { name: string; statement: string },
+): Promise<void> {
+  const made = `made from ${createHash('sha256').update(view.statement).digest('hex')}`
+  const { rows } = await client.query<{ made: string | null }>(
+    `select obj_description(to_regclass($1), 'pg_class') as made`,
+    [`${schema}.${view.name}`],
+  )
+  if (rows[0]?.made === made) return
+  await client.query(view.statement)
+  await client.query(`comment on view ${schema}.${view.name} is '${made}'`)
 }
 
 /** With the functions that return its rows: those of the old columns, and whatever else has its shape is the user's. */
