@@ -1,31 +1,21 @@
-// Walks past a 16 MiB limit, through a temporary file: ours, and the way of the Rust crate (every block a row under its
-// CID as primary key, WAL, synchronous off) with the same parser and the same walk. Records are kept as they are.
-import { createReadStream, mkdirSync, rmSync } from 'node:fs'
+// The spilled walk in the way of the Rust crate: every block a row of a temporary SQLite file under its CID as primary key,
+// WAL, synchronous off, with our own parser and walk. Records are kept as they are. Ours is spill-ours.js.
+import { createReadStream, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import type { BlockStore } from '../src/blocks.ts'
 import { CarReader } from '../src/car.ts'
 import { decodeCommit } from '../src/commit.ts'
-import { type Entry, loadCar, openDiskStore, spillPath } from '../src/index.ts'
+import type { Entry } from '../src/index.ts'
 import { defaultLimits } from '../src/limits.ts'
-import { type BlockStore, rawBlock } from '../src/section.ts'
-import { type Slab, slabOver } from '../src/slab.ts'
+import { Section } from '../src/section.ts'
+import { slabOver } from '../src/slab.ts'
 import { Walk } from '../src/walk.ts'
 import { workDir } from './cars.ts'
 import type { Side, Walked } from './sides.ts'
 
 const cacheBytes = 8 * 1024 * 1024
 const chunkBytes = 1024 * 1024
-
-export const spillOurs: Side = async (path) => async () => {
-  const car = await loadCar(createReadStream(path), { verifyHashes: false, preorder: 'buffer' })
-  if (car.kind === 'memory') throw new Error('the CAR fits into memory')
-  mkdirSync(workDir, { recursive: true })
-  const { driver } = await car.finishLoading(await openDiskStore(spillPath(workDir), { cacheBytes }))
-  const walked = { records: 0, bytes: 0 }
-  for (let chunk = await driver.nextChunk(1_000); chunk; chunk = await driver.nextChunk(1_000)) count(walked, chunk)
-  await driver.close()
-  return walked
-}
 
 export const spillCrateWay: Side = async (path) => async () => {
   const file = join(workDir, `crate-way-${process.pid}.sqlite`)
@@ -70,7 +60,7 @@ function walkRows(select: StatementSync, rootDigest: Uint8Array): Walked {
   const store = new RowStore(select)
   const cid = Uint8Array.from([1, 0x71, 0x12, 0x20, ...rootDigest])
   if (!store.find(slabOver(cid).view, 4)) throw new Error('the commit is missing')
-  const { data } = decodeCommit(store.slab.bytes.subarray(store.from), cid)
+  const { data } = decodeCommit(store.found.slab.bytes.subarray(store.found.from), cid)
   const walk = new Walk(store, { slab: slabOver(data), at: 4 }, { limits: defaultLimits, process: undefined })
   const walked = { records: 0, bytes: 0 }
   for (;;) {
@@ -84,11 +74,9 @@ function walkRows(select: StatementSync, rootDigest: Uint8Array): Walked {
 
 /** Blocks read one row at a time, by CID. */
 class RowStore implements BlockStore {
-  slab: Slab = slabOver(new Uint8Array(0))
-  from = 0
-  to = 0
-  readonly state = rawBlock
+  readonly found = new Section()
   readonly isStable = true
+  readonly maxChunkBytes = Number.POSITIVE_INFINITY
   readonly #select: StatementSync
 
   constructor(select: StatementSync) {
@@ -102,9 +90,9 @@ class RowStore implements BlockStore {
     const held = new Uint8Array(32 + bytes.length) // the walk wants the digest before the block
     held.set(cid.subarray(4))
     held.set(bytes, 32)
-    this.slab = slabOver(held)
-    this.from = 32
-    this.to = held.length
+    this.found.slab = slabOver(held)
+    this.found.from = 32
+    this.found.to = held.length
     return true
   }
 

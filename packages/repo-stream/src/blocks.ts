@@ -7,6 +7,8 @@ export interface BlockStore {
   readonly found: Section
   /** Does it stay where it is? If not, it is good until the next call of any function here. */
   readonly isStable: boolean
+  /** A chunk of entries ends when it holds so many bytes: a thousand records of 1 MB read from disk would be a gigabyte. */
+  readonly maxChunkBytes: number
   /** Looks for the block whose digest stands at `at` of `view`. */
   find(view: DataView, at: number): boolean
   /** Keeps a block that is put together. False: memory is refused. */

@@ -19,6 +19,7 @@ const findsPerRead = 8
 const readsPerRow = 8
 
 export class DiskBlocks implements BlockStore {
+  readonly maxChunkBytes = 4 * 1024 * 1024
   found = new Section()
   readonly #store: SqliteStore
   readonly #ledger: Ledger

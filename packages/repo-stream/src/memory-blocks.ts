@@ -15,6 +15,8 @@ const maxAddress = 0xffff_fffe
 
 export class MemoryBlocks implements BlockStore {
   readonly isStable = true
+  /** Entries point into memory that is held anyway. */
+  readonly maxChunkBytes = Number.POSITIVE_INFINITY
   readonly #ledger: Ledger
   #index = new DigestIndex()
   /** The slab of each unit of the address space. */

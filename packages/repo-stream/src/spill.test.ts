@@ -70,12 +70,16 @@ describe('a spilled walk', () => {
     }
   })
 
-  test('holds blocks larger than a row', async () => {
-    const records = [...Array(20).keys()].map((i) => ({
+  test('holds blocks larger than a row, and gives at most some MiB in a chunk', async () => {
+    const records = [...Array(50).keys()].map((i) => ({
       key: `a.b.c/${i}`,
       value: { text: String(i).repeat(100_000) },
     }))
     const large = buildRepo({ did: repo.did, signingKey: makeSigningKey('s'), records })
+    const { driver } = await finish(large.car, { memoryLimitBytes: 1 }, spillPath(dir))
+    const bytes = (await allChunks(driver, 1000)).map((chunk) => chunk.reduce((sum, { data }) => sum + data.length, 0))
+    await driver.close()
+    expect(Math.max(...bytes)).toBeLessThan(4.2 * 1024 * 1024)
     expect(asText(await walkAll(pieces(large.car, 9999), { memoryLimitBytes: 1 }, spillPath(dir)))).toEqual(
       asText(await walkAll(large.car)),
     )

@@ -74,7 +74,10 @@ export interface Commit {
 export interface Driver extends AsyncDisposable {
   /** True while bytes of the CAR are still to come: an error may still follow, and the entries given are provisional. */
   readonly streaming: boolean
-  /** The next entries in key order, at most `maxEntries` and at least one; `undefined` at the end. One call at a time. */
+  /**
+   * The next entries in key order, at most `maxEntries` and at least one; `undefined` at the end. A chunk from the disk ends
+   * after 4 MiB of records. One call at a time.
+   */
   nextChunk(maxEntries: number): Promise<Entry[] | undefined>
   /** Frees memory, budget and the store's file. Idempotent; needed also after an error. */
   close(): Promise<void>

@@ -19,7 +19,7 @@ export interface WalkOptions {
   readonly process: Process | undefined
 }
 
-/** `full`: as many entries as asked for. `missing`: the block `wanted` is not in the store. */
+/** `full`: as many entries as asked for, or as many bytes as a chunk may hold. `missing`: the block `wanted` is not in the store. */
 export type WalkStatus = 'full' | 'end' | 'missing'
 
 export class Walk {
@@ -57,7 +57,8 @@ export class Walk {
 
   #fill(out: Entry[], max: number): WalkStatus {
     const frames = this.#frames
-    while (out.length < max) {
+    const { maxChunkBytes } = this.#blocks
+    for (let bytes = 0; out.length < max && bytes < maxChunkBytes; ) {
       if (this.#entering) {
         if (!this.#enter()) return 'missing'
         continue
@@ -75,6 +76,7 @@ export class Walk {
         return 'missing'
       }
       out.push(this.#entry(frame))
+      bytes += this.#blocks.found.to - this.#blocks.found.from
       this.#depths.expect(this.#keys, frame, this.#rootHeight - frames.length + 1)
       this.#keys.accept()
       frame.advance(this.#keys)
