@@ -44,8 +44,11 @@ create table repos (
   skipped jsonb                                     -- records per collection that the config leaves out: {"nsid": n}
 ) with (fillfactor = 80);
 
--- Claims: waiting repos of a host by id from a remembered lower bound; the unresolved ones under host_id null.
-create index repos_waiting on repos (host_id, id) where state = 'waiting';
+-- Claims: waiting repos of a host, by id from a remembered lower bound.
+create index repos_waiting on repos (host_id, id) where state = 'waiting' and host_id is not null;
+-- Repos that wait for resolution, by id. An expression, so that nothing else gives this order: a planner that thinks them many
+-- would walk the primary key, past millions that are resolved.
+create index repos_unresolved on repos ((id + 0)) where state = 'waiting' and host_id is null;
 -- What is due again, by time.
 create index repos_due on repos (host_id, retry_at) where state in ('retry', 'stale', 'failed');
 -- Claims of one process, to release what a dead one held.

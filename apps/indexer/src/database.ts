@@ -46,8 +46,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     connectionTimeoutMillis: 30_000,
     application_name: 'indexer',
     types,
+    // Every statement leans on an index; a planner without statistics, as in a young database, must not prefer to read it all.
     onConnect: async (client) => {
-      await client.query(`set search_path = ${schema}; set timezone = 'UTC'; set jit = off`)
+      await client.query(`set search_path = ${schema}; set timezone = 'UTC'; set jit = off; set enable_seqscan = off`)
     },
   })
   pool.on('error', () => {}) // an idle connection broke: the next use opens another

@@ -64,7 +64,7 @@ const listProcesses = `
 const findOrphans = `
   select 1 from repos r
   where state = 'working' and not exists (select from processes p where p.id = r.claim >> 40)
-  limit 1`
+  order by claim limit 1`
 
 const insertLease = `
   insert into leases as l (name, process)
@@ -77,7 +77,7 @@ const releaseOrphans = `
   with orphan as (
     select id from repos r
     where state = 'working' and not exists (select from processes p where p.id = r.claim >> 40)
-    order by id for update
+    order by claim for update
   )
   update repos r
   set state = case when rev is null then 'waiting' else 'stale' end::repo_state,

@@ -17,8 +17,8 @@ export interface HostWithWork {
 export interface HostBound {
   /** Waiting repos up to this id were claimed already. */
   after: number
-  /** What became claimable while a claim was under way begins behind this id. */
-  lowest: number
+  /** How often `after` was lowered: a look or a claim that was under way meanwhile does not raise it. */
+  lowerings: number
   /** When the front was last looked at. */
   frontAt: number
   /** It may have repos that are due again. */
@@ -33,7 +33,7 @@ export function createClaims({ database, process, bounds }: StateContext) {
   let claims = 0
 
   const boundsOf = (hostId: number): HostBound => {
-    const known = bounds.get(hostId) ?? { after: 0, lowest: Number.POSITIVE_INFINITY, frontAt: Date.now(), due: true }
+    const known = bounds.get(hostId) ?? { after: 0, lowerings: 0, frontAt: Date.now(), due: true }
     bounds.set(hostId, known)
     return known
   }
@@ -72,14 +72,16 @@ export function createClaims({ database, process, bounds }: StateContext) {
         bound.after = 0
         bound.frontAt = now
       }
+      const looks = known.map(([hostId, bound]) => ({ hostId, bound, lowerings: bound.lowerings }))
       const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process()]
-      const { rows } = await ask<HostWithWork & { due: boolean }>(pool, {
-        name: 'hosts-with-work',
-        text: selectHostsWithWork,
-        values,
-      })
-      for (const { hostId, due } of rows) if (due) boundsOf(hostId).due = true
-      return rows
+      const { rows } = await ask<HostLook>(pool, { name: 'hosts-with-work', text: selectHostsWithWork, values })
+      const firsts = new Map(rows.map(({ hostId, firstWaiting, newest }) => [hostId, firstWaiting ?? newest ?? 1]))
+      for (const { hostId, bound, lowerings } of looks) {
+        if (bound.lowerings === lowerings) bound.after = Math.max(bound.after, (firsts.get(hostId) ?? 1) - 1)
+      }
+      const busy = rows.filter(({ firstWaiting, due }) => firstWaiting !== null || due)
+      for (const { hostId, due } of busy) if (due) boundsOf(hostId).due = true
+      return busy.map(({ hostId, origin }) => ({ hostId, origin }))
     },
 
     /** Takes the host for this process if it is free. Empty: nothing to do there now, or another process has it. */
@@ -91,10 +93,9 @@ export function createClaims({ database, process, bounds }: StateContext) {
         known.due = claimed.length === limit
       }
       if (claimed.length < limit) {
-        const { after } = known
-        known.lowest = Number.POSITIVE_INFINITY
+        const { after, lowerings } = known
         const waiting = await claim('waiting', [hostId, after], limit - claimed.length)
-        known.after = Math.min(waiting.at(-1)?.id ?? after, known.lowest)
+        if (known.lowerings === lowerings) known.after = waiting.at(-1)?.id ?? known.after
         claimed = [...claimed, ...waiting]
       }
       return claimed
@@ -119,18 +120,27 @@ export function createClaims({ database, process, bounds }: StateContext) {
   }
 }
 
+interface HostLook extends HostWithWork {
+  due: boolean
+  firstWaiting: number | null
+  /** Nothing up to this id was passed over, but what was not committed yet. */
+  newest: number | null
+}
+
 type ClaimedRow = ClaimedRepo & { was: RepoState }
 
 const selects = {
-  // Leans on repos_waiting.
+  // Leans on repos_waiting. Compared as a row: with `host_id = $4 ... order by id` the planner may walk the primary key instead.
   waiting: `
-  select id, state from repos where state = 'waiting' and host_id = $4 and id > $5 order by id limit $3 for update skip locked`,
+  select id, state from repos
+  where state = 'waiting' and host_id is not null and (host_id, id) > ($4::int, $5::bigint) and (host_id, id) < ($4::int + 1, 0)
+  order by host_id, id limit $3 for update skip locked`,
 
   // Leans on repos_due.
   due: `
   select id, state from repos
   where state in ('retry', 'stale', 'failed') and host_id = $4 and retry_at <= now()
-  order by retry_at limit $3 for update skip locked`,
+  order by host_id, retry_at limit $3 for update skip locked`,
 }
 
 /** A host belongs to one process; whoever was taken for dead claims nothing. */
@@ -138,7 +148,7 @@ function claimSelected(select: string): string {
   return `
   with owner as (
     update hosts h set process = $1::bigint
-    where id = $4 and process is distinct from $1::bigint
+    where id = $4::int and process is distinct from $1::bigint
       and (process is null or not exists (select from processes p where p.id = h.process))
       and exists (select from processes p where p.id = $1::bigint)
     returning id
@@ -146,29 +156,33 @@ function claimSelected(select: string): string {
   ours as (
     select id from owner
     union all
-    select id from hosts where id = $4 and process = $1::bigint and exists (select from processes p where p.id = $1::bigint)
+    select id from hosts where id = $4::int and process = $1::bigint and exists (select from processes p where p.id = $1::bigint)
   ),
   picked as (${select}),
   numbered as (select id, state, row_number() over (order by id) - 1 as n from picked where exists (select from ours))
   update repos r
   set state = 'working', claim = $2::bigint + n, retry_at = null
   from numbered, hosts h
-  where r.id = numbered.id and h.id = $4
+  where r.id = numbered.id and h.id = $4::int
   returning r.id, r.did, r.claim::text, r.rev, h.id as "hostId", h.origin as host, r.signing_key as "signingKey", r.handle, r.attempts,
             numbered.state as was`
 }
 
 // $1, $2: hosts that were looked at and how far. repos_waiting, repos_due: one probe each.
 const selectHostsWithWork = `
-  select h.id as "hostId", h.origin, w.due
+  select h.id as "hostId", h.origin, w.first_waiting as "firstWaiting", w.due, (select max(id) from repos) as newest
   from hosts h left join unnest($1::int[], $2::bigint[]) as b (id, after) on b.id = h.id,
     lateral (
       select
-        exists (select from repos r where r.state = 'waiting' and r.host_id = h.id and r.id > coalesce(b.after, 0)) as waiting,
-        exists (select from repos r where r.state in ('retry', 'stale', 'failed') and r.host_id = h.id and r.retry_at <= now()) as due
+        (select r.id from repos r
+         where r.state = 'waiting' and r.host_id is not null
+           and (r.host_id, r.id) > (h.id, coalesce(b.after, 0)) and (r.host_id, r.id) < (h.id + 1, 0)
+         order by r.host_id, r.id limit 1) as first_waiting,
+        (select true from repos r
+         where r.state in ('retry', 'stale', 'failed') and r.host_id = h.id and r.retry_at <= now()
+         order by r.retry_at limit 1) is true as due
     ) w
-  where (h.process is null or h.process = $3 or not exists (select from processes p where p.id = h.process))
-    and (w.waiting or w.due)
+  where h.process is null or h.process = $3 or not exists (select from processes p where p.id = h.process)
   order by h.id`
 
 interface Release {

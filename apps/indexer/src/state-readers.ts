@@ -73,17 +73,17 @@ async function sumsUnder({ pool }: StateContext['database'], prefix: string): Pr
   return new Map(rows.map(({ name, value }) => [name, value]))
 }
 
-// repos_waiting and repos_due under host_id null.
+// repos_unresolved, and repos_due under host_id null.
 const selectUnresolvedLeft = `
-  select exists (select from repos where state = 'waiting' and host_id is null)
-      or exists (select from repos where state in ('retry', 'stale', 'failed') and state <> 'failed' and host_id is null and retry_at is not null)
+  select (select true from repos where state = 'waiting' and host_id is null order by id + 0 limit 1) is true
+      or (select true from repos where state in ('retry', 'stale', 'failed') and state <> 'failed' and host_id is null and retry_at is not null limit 1) is true
     as left`
 
-// repos_working first: it is tiny, and while anything is under way it answers alone.
+// repos_working first: it is tiny, and while anything is under way it answers alone. Then repos_waiting, repos_due.
 const selectFetchesLeft = `
-  select exists (select from repos where state = 'working')
-      or exists (select from repos where state = 'waiting' and host_id > 0)
-      or exists (select from repos where state in ('retry', 'stale', 'failed') and state <> 'failed' and host_id > 0 and retry_at is not null)
+  select (select true from repos where state = 'working' order by claim limit 1) is true
+      or (select true from repos where state = 'waiting' and host_id is not null order by host_id, id limit 1) is true
+      or (select true from repos where state in ('retry', 'stale', 'failed') and state <> 'failed' and host_id is not null and retry_at is not null limit 1) is true
     as left`
 
 // One probe of repos_due for each host that has entries would be a scan of it; it is small: what failed, not what waits.

@@ -86,7 +86,7 @@ export function createResolution({ database, process, bounds }: StateContext) {
         const bound = bounds.get(hosts[index] ?? 0)
         if (bound === undefined) continue
         bound.after = Math.min(bound.after, id - 1) // claims have passed it
-        bound.lowest = Math.min(bound.lowest, id - 1) // or a claim that is under way may pass it
+        bound.lowerings++
       }
       step('after-resolved-commit')
     },
@@ -123,11 +123,11 @@ const stateAfter: Record<ErrorClass, 'retry' | 'gone' | 'failed'> = {
   'stop-run': 'retry',
 }
 
-// Leans on repos_waiting under host_id null.
+// Leans on repos_unresolved.
 const selectUnresolved = `
   select id, did, attempts from repos
-  where state = 'waiting' and host_id is null and id > $1 and not (id = any($3))
-  order by id limit $2`
+  where state = 'waiting' and host_id is null and id + 0 > $1 and not (id = any($3))
+  order by id + 0 limit $2`
 
 // Leans on repos_due under host_id null.
 const selectDue = `
