@@ -85,6 +85,21 @@ function buildProgram(): Command {
     const { finishVerb } = await import('./finish-verb.ts')
     await longVerb(options, finishVerb)
   })
+  const rejects = program.command('rejects').description('what could not be stored, by code and collection')
+  const rejectsOptions = [...databaseOptions, ...configOptions, ...logOptions]
+  addOptions(rejects, rejectsOptions)
+  rejects.action(async (options: Options) => {
+    const { rejectsVerb } = await import('./rejects-verb.ts')
+    await longVerb(options, rejectsVerb)
+  })
+  const replay = rejects.command('replay').description('make rows of rejects after a fix')
+  addOptions(replay, rejectsOptions)
+  replay.option('--code <code>', 'only rejects with this code')
+  replay.option('--collection <nsid>', 'only rejects of this collection')
+  replay.action(async (_: unknown, verb: Command) => {
+    const { replayVerb } = await import('./rejects-verb.ts')
+    await longVerb(verb.optsWithGlobals<Options & { code?: string; collection?: string }>(), replayVerb)
+  })
   const sql = program.command('sql').argument('[query]', 'one statement; without it a prompt')
   sql.description('read-only SQL on the database, no psql needed')
   addOptions(sql, [...databaseOptions, ...logOptions])

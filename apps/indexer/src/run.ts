@@ -20,6 +20,7 @@ import type { Log } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { openCrawlDatabase } from './open-database.ts'
 import type { Options } from './options.ts'
+import { outdateRepos } from './outdate.ts'
 import { renderSummary, type Summary } from './progress.ts'
 import type { ProgressLine } from './progress-line.ts'
 import { createResolver } from './resolve.ts'
@@ -73,6 +74,9 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
     progress: { discovered: false, unlisted: [] } satisfies CrawlProgress as CrawlProgress,
   }
   try {
+    for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
+      io.log.info({ ...change }, 'the config has changed: repos are stale and will be fetched again')
+    }
     await crawlShown(options, parts, io)
     await writer.settleGone(options.inactive)
     // The first full pass ends with the indexes that would have slowed it down.
