@@ -75,7 +75,8 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
   }
   try {
     for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
-      io.log.info({ ...change }, 'the config has changed: repos are stale and will be fetched again')
+      if (change.repos > 0)
+        io.log.info({ ...change }, 'the config has changed: repos are stale and will be fetched again')
     }
     await crawlShown(options, parts, io)
     await writer.settleGone(options.inactive)
