@@ -1,7 +1,8 @@
 // The processes of a bench: one for each side, asked in turn, so that no side runs in the heap or the compiler's memory of
 // another and slow minutes of the machine hit all alike.
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
@@ -17,7 +18,7 @@ export interface RunningSide {
 
 /** Starts a side on a CAR; `crate ...` sides are the Rust peer. */
 export function startSide(name: string, path: string): RunningSide {
-  const child = name.startsWith('crate ') ? startPeer(name.slice(6), path) : startNode(name, path)
+  const child = start(name, path)
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   return {
     name,
@@ -29,6 +30,21 @@ export function startSide(name: string, path: string): RunningSide {
     },
     stop: () => child.stdin.end(),
   }
+}
+
+function start(name: string, path: string): ChildProcessByStdio<Writable, Readable, null> {
+  if (name.startsWith('crate ')) return startPeer(name.slice(6), path)
+  if (name !== 'spill ours') return startNode(name, path)
+  const script = join(import.meta.dirname, 'spill-ours.js')
+  return spawn(process.execPath, [script, path, workDir], { stdio: ['pipe', 'pipe', 'inherit'] })
+}
+
+/** Brings `dist` up to date, which our spilled side runs from. */
+export function buildPackage(): void {
+  const compiler = join(findPackageJSON('typescript', import.meta.url) ?? '', '../bin/tsc')
+  execFileSync(process.execPath, [compiler, '-p', join(import.meta.dirname, '../tsconfig.build.json')], {
+    stdio: 'inherit',
+  })
 }
 
 function readAnswer(value: Partial<SideAnswer>): SideAnswer {

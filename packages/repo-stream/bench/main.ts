@@ -3,7 +3,7 @@
 //   [--orders pds] [--sides ours,crate] [--reps N]     `--sides` keeps the sides whose name contains one of the words
 import { parseArgs } from 'node:util'
 import { carFile } from './cars.ts'
-import { buildPeer, type RunningSide, startSide } from './children.ts'
+import { buildPackage, buildPeer, type RunningSide, startSide } from './children.ts'
 import { type Case, plan } from './plan.ts'
 import { type Measured, makeReport, median, table, writeResults } from './report.ts'
 import type { SideAnswer } from './side.ts'
@@ -27,6 +27,7 @@ const cases = plan()
   .map(select)
   .filter((one) => isWanted(one))
 if (cases.some(({ sides }) => sides.some((side) => side.startsWith('crate ')))) await preparePeer()
+if (cases.some(({ sides }) => sides.includes('spill ours'))) buildPackage()
 for (const one of cases) await runCase(one)
 const report = makeReport(measured, ours, skipped)
 process.stdout.write(`${values.json ? JSON.stringify(report) : table(report)}\n`)

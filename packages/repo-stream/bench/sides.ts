@@ -22,7 +22,6 @@ export const sides: Readonly<Record<string, () => Promise<Side>>> = {
   'atproto repo': async () => (await import('./peer-sides.ts')).atprotoRepo,
   'cold atcute memory': async () => (await import('./peer-sides.ts')).coldAtcuteMemory,
   'cold atcute stream': async () => (await import('./peer-sides.ts')).coldAtcuteStream,
-  'spill ours': async () => (await import('./spill-sides.ts')).spillOurs,
   'spill crate way': async () => (await import('./spill-sides.ts')).spillCrateWay,
   'decode ours': async () => (await import('./decode-sides.ts')).decodeOurs,
   'decode atcute': async () => (await import('./decode-sides.ts')).decodeAtcute,

@@ -23,14 +23,10 @@ export class Shape {
   child: Shape | null = null
   followers = 0
 
-  constructor(key: Uint8Array, name: string) {
-    const words = Buffer.alloc(24)
-    words.set(key.subarray(0, 12))
-    words.fill(255, 12, 12 + Math.min(12, key.length))
+  constructor(key: Uint8Array, name: string, words = noWords) {
     this.key = key
     this.length = key.length
-    // As a property's name the string is the engine's own copy, and storing under it is quicker.
-    this.name = Object.keys({ [name]: true })[0] ?? name
+    this.name = name
     this.plain = name !== '__proto__'
     this.word0 = words.readInt32LE(0)
     this.word1 = words.readInt32LE(4)
@@ -40,6 +36,8 @@ export class Shape {
     this.mask2 = words.readInt32LE(20)
   }
 }
+
+const noWords = Buffer.alloc(24)
 
 const maxShapes = 4096
 const maxFollowers = 16
@@ -59,16 +57,19 @@ export function placeInside(shape: Shape): Shape {
 
 /** A shape for a key that is met for the first time; remembered where there is room. */
 export function addShape(previous: Shape, key: Uint8Array, name: string): Shape {
-  const shape = new Shape(key, name)
-  if (key.length > maxKeyLength || previous.followers >= maxFollowers) return shape
+  if (key.length > maxKeyLength || previous.followers >= maxFollowers) return new Shape(key, name)
   if (count >= maxShapes) {
     rootPlace.child = null
     rootPlace.next = null
     rootPlace.followers = 0
     count = 0
-    return shape
   }
   count++
+  const words = Buffer.alloc(24)
+  words.set(key.subarray(0, 12))
+  words.fill(255, 12, 12 + Math.min(12, key.length))
+  // As a property's name the string is the engine's own copy, and storing under it is quicker.
+  const shape = new Shape(key, Object.keys({ [name]: true })[0] ?? name, words)
   previous.followers++
   shape.other = previous.next
   previous.next = shape
