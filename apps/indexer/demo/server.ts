@@ -1,5 +1,6 @@
 // The HTTP edge of the demo servers: a handler (request in, reply out) becomes a listening server on 127.0.0.1.
 // Handlers do no I/O of their own, so a test can wrap one to misbehave. A body that throws cuts its connection.
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
@@ -34,6 +35,10 @@ export interface DemoServer {
 
 const gzipFrom = 1024 // a smaller JSON answer is one packet either way
 
+/** Below the range from which systems take the ports of outgoing connections: one could take ours while we are closed. */
+const freePorts = { first: 12_000, last: 29_000 }
+const maxPortAttempts = 100
+
 /** Listens on `port` of 127.0.0.1; 0 takes a free one. */
 export async function startServer(
   handler: Handler,
@@ -47,9 +52,17 @@ export async function startServer(
   async function listen(port: number): Promise<number> {
     server.listen(port, '127.0.0.1', 1024)
     await once(server, 'listening')
-    const address = server.address()
-    if (address === null || typeof address === 'string') throw new Error('listening without a port')
-    return address.port
+    return port
+  }
+
+  async function listenAnywhere(): Promise<number> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await listen(randomInt(freePorts.first, freePorts.last))
+      } catch (error) {
+        if (attempt === maxPortAttempts) throw error
+      }
+    }
   }
 
   async function answer(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -59,7 +72,7 @@ export async function startServer(
     await send(reply, response, options.gzip !== false && accepts(incoming, 'gzip'))
   }
 
-  const port = await listen(options.port ?? 0)
+  const port = options.port ? await listen(options.port) : await listenAnywhere()
   return {
     url: `http://127.0.0.1:${port}`,
     close: async () => {
