@@ -5,6 +5,7 @@ import { openTestHttp, readAll, startTestServer, trickle, until } from './http-t
 
 describe('a body', () => {
   const plain = randomBytes(300_000)
+  const garbage = Buffer.alloc(1000, 'this is no compressed data') // random bytes are, now and then, the begin of some
   it.each([
     ['gzip', gzipSync],
     ['x-gzip', gzipSync],
@@ -22,12 +23,12 @@ describe('a body', () => {
   })
 
   it.each([
-    ['gzip', randomBytes(1000), 'BadEncoding'],
-    ['br', randomBytes(1000), 'BadEncoding'],
-    ['zstd', randomBytes(1000), 'BadEncoding'],
-    ['deflate', randomBytes(1000), 'BadEncoding'],
-    ['compress', randomBytes(1000), 'BadEncoding'],
-    ['gzip, br', randomBytes(1000), 'BadEncoding'],
+    ['gzip', garbage, 'BadEncoding'],
+    ['br', garbage, 'BadEncoding'],
+    ['zstd', garbage, 'BadEncoding'],
+    ['deflate', garbage, 'BadEncoding'],
+    ['compress', garbage, 'BadEncoding'],
+    ['gzip, br', garbage, 'BadEncoding'],
     ['gzip', gzipSync(plain).subarray(0, 200_000), 'ConnectionLost'],
     ['br', brotliCompressSync(plain).subarray(0, 200_000), 'ConnectionLost'],
     ['zstd', zstdCompressSync(plain).subarray(0, 200_000), 'ConnectionLost'],
