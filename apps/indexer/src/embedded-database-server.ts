@@ -1,7 +1,7 @@
 // One PostgreSQL server process: made (initdb), started, recognised by its postmaster.pid, stopped.
 // A stale postmaster.pid is left to Postgres, which also checks shared memory; only a pid that meanwhile belongs to another
 // program is replaced by one that cannot exist.
-import { spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -147,12 +147,12 @@ async function launch(home: string, config: ServerConfig, options: StartOptions)
   const deadline = Date.now() + refusedTimeoutMs
   for (;;) {
     const address = await chooseAddress(home, config, options.urlInUse)
-    const { pid, logStart, exit } = spawnServer(
-      home,
-      options.launcher,
-      settingsOf(config, { ...address, ...options.settings }),
-    )
-    if (pid !== undefined && (await untilReady(pid, data, logStart))) return pid
+    const values = settingsOf(config, { ...address, ...options.settings })
+    const { child, logStart, exit } = spawnServer(home, options.launcher, values)
+    if (child.pid !== undefined && (await untilReady(child.pid, data, logStart))) {
+      child.unref() // not before: waiting for its exit must keep us alive
+      return child.pid
+    }
     // F0001, lock_file_exists: the children of a killed server linger. A signal: somebody killed this one, too.
     const mayPass = (await exit) !== null || readFrom(join(home, 'server.log'), logStart).includes(' F0001 ')
     if (!mayPass || Date.now() > deadline) throw failed('the embedded database does not start', data, logStart)
@@ -161,7 +161,7 @@ async function launch(home: string, config: ServerConfig, options: StartOptions)
 }
 
 interface Spawned {
-  pid: number | undefined
+  child: ChildProcess
   /** Where its log begins. */
   logStart: number
   /** The signal that ended it, or null. */
@@ -179,9 +179,8 @@ function spawnServer(home: string, launcher: Launcher, settings: string[]): Spaw
     child.once('exit', (_, signal) => resolve(signal))
     child.once('error', () => resolve(null))
   })
-  child.unref()
   fs.closeSync(log)
-  return { pid: child.pid, logStart, exit }
+  return { child, logStart, exit }
 }
 
 /** Waits for `ready` in postmaster.pid; false when the process has gone. */
