@@ -42,9 +42,13 @@ export function startIndexer(
       output[name] = (output[name] + text).slice(-maxOutputChars)
     })
   }
+  // In a group of its own it would outlive a test that is stopped.
+  const killWithUs = () => child.kill('SIGKILL')
+  process.once('exit', killWithUs)
   const ended = new Promise<RunResult>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (exitCode, signal) => {
+      process.off('exit', killWithUs)
       resolve({ exitCode, signal, ...output, ms: Math.round(performance.now() - startedMs) })
     })
   })

@@ -12,6 +12,8 @@ const { values } = parseArgs({
   },
 })
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(75))
+
 const endMs = performance.now() + Number(values.minutes) * 60_000
 for (let seed = Number(values.seed); performance.now() < endMs; seed++) {
   const accounts = values.accounts === undefined ? {} : { accounts: Number(values.accounts) }
