@@ -1,9 +1,9 @@
 // The farm, a process of its own: relay, PLC directory and PDSs on loopback, serving ready CARs from files, or tiny repos
 // whose commits are made as they are asked for. In: a line of JSON as argument; out: a line of JSON with the URLs.
 // It ends when its stdin closes.
-import { openSync, readSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { readStored } from './pipeline-repos.ts'
+import { readStored, type StoredRepo } from './pipeline-repos.ts'
 import { type Answer, listen } from './pipeline-server.ts'
 import { makeTinyRepos } from './pipeline-tiny.ts'
 
@@ -38,6 +38,7 @@ export interface FarmRepo {
 }
 
 const chunkBytes = 64 * 1024
+const noBytes = Buffer.alloc(0)
 const options: FarmOptions = JSON.parse(process.argv[2] ?? '{}')
 const { repos, bytes } = load(options)
 const byDid = new Map(repos.map((repo, index) => [repo.did, index]))
@@ -56,21 +57,33 @@ function load({ dir, tiny, minRecords = -1, maxRecords = Number.POSITIVE_INFINIT
   const tinyRepos = tiny === undefined ? [] : makeTinyRepos(tiny)
   if (dir === undefined) return { repos: tinyRepos, bytes: 0 }
   const { files, repos: stored } = readStored(dir)
-  const handles = files.map((name) => openSync(join(dir, name), 'r'))
   const wanted = stored.filter((repo) => repo.records <= maxRecords && repo.records > minRecords)
-  const repos = wanted.map(({ file, offset, bytes, ...repo }): FarmRepo => {
-    return { ...repo, car: () => readPieces(handles[file] ?? -1, offset, bytes) }
-  })
+  const held = files.map((name, file) =>
+    readCars(
+      join(dir, name),
+      wanted.filter((repo) => repo.file === file),
+    ),
+  )
+  const repos = wanted.map(
+    (repo): FarmRepo => ({ ...repo, car: () => pieces(held[repo.file]?.get(repo.did) ?? noBytes) }),
+  )
   return { repos: [...repos, ...tinyRepos], bytes: wanted.reduce((sum, repo) => sum + repo.bytes, 0) }
 }
 
-/** The files are in the page cache: a read costs less than a turn of the thread pool. */
-function* readPieces(handle: number, offset: number, bytes: number): Generator<Buffer> {
-  for (let done = 0; done < bytes; ) {
-    const piece = Buffer.allocUnsafe(Math.min(chunkBytes, bytes - done))
-    done += readSync(handle, piece, 0, piece.length, offset + done)
-    yield piece
-  }
+/** All of them in memory: a page cache that the machine has taken back would make this a bench of its disk. */
+function readCars(path: string, repos: readonly StoredRepo[]): Map<string, Buffer> {
+  const handle = openSync(path, 'r')
+  const cars = repos.map(({ did, offset, bytes }): [string, Buffer] => {
+    const car = Buffer.allocUnsafeSlow(bytes)
+    for (let done = 0; done < bytes; ) done += readSync(handle, car, done, bytes - done, offset + done)
+    return [did, car]
+  })
+  closeSync(handle)
+  return new Map(cars)
+}
+
+function* pieces(car: Buffer): Generator<Buffer> {
+  for (let at = 0; at < car.length; at += chunkBytes) yield car.subarray(at, at + chunkBytes)
 }
 
 function answerPds(path: string): Answer {
