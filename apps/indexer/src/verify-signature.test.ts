@@ -1,5 +1,6 @@
 // The official vectors of atproto, and what they leave out, on the path that the indexer takes.
 import { existsSync, readFileSync } from 'node:fs'
+import { base58btc } from 'multiformats/bases/base58'
 import { type Commit, verifyCommit } from 'repo-stream'
 import { makeSigningKey } from 'repo-stream/fixtures'
 import { describe, expect, test } from 'vitest'
@@ -23,6 +24,23 @@ describe.runIf(existsSync(vectors))('the interop vectors', () => {
     const signature = Buffer.from(signatureBase64 ?? '', 'base64')
     expect(await isSigned(publicKeyDid ?? '', signed, signature)).toBe(validSignature)
   })
+})
+
+test('a point off the curve is no usable key', async () => {
+  const key = 'did:key:zQ3shZc2QzApp2oymGvQbzP8eKheVshBHbU4ZYjeXqwSKEn6N' // the example of the specification
+  const signature = makeSigningKey('signer').sign(message)
+  expect(await isSigned(key, message, signature)).toBe(false)
+  const bytes = base58btc.decode(key.slice('did:key:'.length))
+  for (let last = 0; last < 16; last++) {
+    bytes[34] = last
+    const answer = isSigned(`did:key:${base58btc.encode(bytes)}`, message, signature)
+    await answer.then(
+      (signed) => expect(signed).toBe(false),
+      (error: unknown) => expect(error).toMatchObject({ code: 'KeyUnusable' }),
+    )
+  }
+  const noPoint = base58btc.encode(Uint8Array.from([0xe7, 0x01, 2, ...new Uint8Array(32).fill(0xff)]))
+  await expect(isSigned(`did:key:${noPoint}`, message, signature)).rejects.toMatchObject({ code: 'KeyUnusable' })
 })
 
 describe.each(['K-256', 'P-256'] as const)('a %s key', (curve) => {

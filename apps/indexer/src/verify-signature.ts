@@ -3,7 +3,7 @@
 // does all; the package's own fallback in JavaScript is slower than that and is not used.
 import { hash, verify } from 'node:crypto'
 import { createRequire } from 'node:module'
-import type { VerifySignature } from 'repo-stream'
+import type { PublicKey, VerifySignature } from 'repo-stream'
 
 interface Secp256k1 {
   /** A signature of 64 bytes, a hash, a point of 33 or 65. False for a high s, too; throws where r or s is no number below the order. */
@@ -13,10 +13,11 @@ interface Secp256k1 {
 const native = loadNative()
 
 /** For `verifyCommit`, which has checked length and low s. */
-export const verifySignature: VerifySignature = ({ curve, point, keyObject }, message, signature) => {
-  if (curve === 'k256' && native !== undefined) {
-    return verifyNatively(native, { signature, digest: hash('sha256', message, 'buffer'), point })
+export const verifySignature: VerifySignature = (key, message, signature) => {
+  if (key.curve === 'k256' && native !== undefined) {
+    return verifyNatively(native, { key, signature, digest: hash('sha256', message, 'buffer') })
   }
+  const { keyObject } = key
   return new Promise((resolve, reject) => {
     verify('sha256', message, { key: keyObject, dsaEncoding: 'ieee-p1363' }, signature, (error, valid) => {
       if (error === null) resolve(valid)
@@ -25,14 +26,15 @@ export const verifySignature: VerifySignature = ({ curve, point, keyObject }, me
   })
 }
 
+/** The key's own object, which costs more than the verification, is made only to tell a bad key from a bad signature. */
 function verifyNatively(
   { ecdsaVerify }: Secp256k1,
-  { signature, digest, point }: Record<'signature' | 'digest' | 'point', Uint8Array>,
+  { key, signature, digest }: { key: PublicKey; signature: Uint8Array; digest: Uint8Array },
 ): boolean {
   try {
-    return ecdsaVerify(signature, digest, point)
+    return ecdsaVerify(signature, digest, key.point)
   } catch {
-    return false // the point was checked before, so it is the signature
+    return key.keyObject.type !== 'public' // throws for a bad key; else it was the signature
   }
 }
 

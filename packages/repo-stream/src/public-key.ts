@@ -8,6 +8,7 @@ export interface PublicKey {
   readonly curve: 'p256' | 'k256'
   /** The point: 33 bytes compressed, or 65. */
   readonly point: Uint8Array
+  /** Made when first asked for: 0.1 ms that a verifier of one's own spares. Throws `KeyUnusable` for a point off the curve. */
   readonly keyObject: KeyObject
   /** Half of the curve's order, rounded down, 32 bytes: the greatest s of a low-S signature. */
   readonly halfOrder: Uint8Array
@@ -50,7 +51,8 @@ const maxKeyChars = 128
 
 /**
  * The key that `text` gives; two keys, for a compressed point without a codec that lies on both curves. Whoever signs for
- * one of them cannot sign for the other, so a signature that fits either is the owner's. Throws `KeyUnusable`.
+ * one of them cannot sign for the other, so a signature that fits either is the owner's. Throws `KeyUnusable`; a point that lies on
+ * no curve may show only when the key is used.
  */
 export function parsePublicKey(text: string): readonly PublicKey[] {
   const multibase = text.startsWith('did:key:') ? text.slice('did:key:'.length) : text
@@ -62,27 +64,54 @@ export function parsePublicKey(text: string): readonly PublicKey[] {
     throw unusable(text, 'it is not base58 multibase', cause)
   }
   const keys = bytes.length === 35 ? readMultikey(bytes) : readLegacy(bytes)
-  if (keys.length === 0) throw unusable(text, 'it is no point of P-256 or K-256')
+  if (keys.length === 0) throw unusable(text, noPoint)
   return keys
 }
 
-function readMultikey(bytes: Uint8Array): PublicKey[] {
+const noPoint = 'it is no point of P-256 or K-256'
+
+function readMultikey(bytes: Uint8Array): LazyKey[] {
   const curve = curves.find(({ codec }) => codec[0] === bytes[0] && codec[1] === bytes[1])
-  return curve === undefined ? [] : onCurve(curve, bytes.subarray(2))
+  return curve === undefined ? [] : [new LazyKey(curve, bytes.subarray(2))]
 }
 
-function readLegacy(point: Uint8Array): PublicKey[] {
-  return curves.flatMap((curve) => onCurve(curve, point))
-}
-
-function onCurve(curve: Curve, point: Uint8Array): PublicKey[] {
+/** Here only the point itself can tell its curve. */
+function readLegacy(point: Uint8Array): LazyKey[] {
   if (point.length !== 33 && point.length !== 65) return []
-  const prefix = curve.spki[point.length]
-  try {
-    const keyObject = createPublicKey({ key: Buffer.concat([prefix, point]), format: 'der', type: 'spki' })
-    return [{ curve: curve.name, point, keyObject, halfOrder: curve.halfOrder }]
-  } catch {
-    return []
+  return curves.map((curve) => new LazyKey(curve, point)).filter((key) => key.isOnCurve())
+}
+
+class LazyKey implements PublicKey {
+  readonly curve: PublicKey['curve']
+  readonly point: Uint8Array
+  readonly halfOrder: Uint8Array
+  readonly #spki: Uint8Array
+  #keyObject: KeyObject | undefined
+
+  constructor({ name, halfOrder, spki }: Curve, point: Uint8Array) {
+    this.curve = name
+    this.point = point
+    this.halfOrder = halfOrder
+    this.#spki = spki[point.length === 65 ? 65 : 33]
+  }
+
+  get keyObject(): KeyObject {
+    if (this.#keyObject !== undefined) return this.#keyObject
+    const key = Buffer.concat([this.#spki, this.point])
+    try {
+      this.#keyObject = createPublicKey({ key, format: 'der', type: 'spki' })
+      return this.#keyObject
+    } catch (cause) {
+      throw unusable(base58btc.encode(this.point), noPoint, cause)
+    }
+  }
+
+  isOnCurve(): boolean {
+    try {
+      return this.keyObject.type === 'public'
+    } catch {
+      return false
+    }
   }
 }
 
