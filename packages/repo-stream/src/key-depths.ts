@@ -9,6 +9,8 @@ import { createLanes, type Lanes, lanes, maxLaneBytes } from './sha256-lanes.ts'
 /** One for all walks: a walk uses it between two turns of the event loop only. */
 let shared: Lanes | undefined | 'unknown' = 'unknown'
 
+const noKey = Buffer.alloc(0)
+
 interface Expected {
   key: Buffer
   from: number
@@ -60,7 +62,7 @@ export class KeyDepths {
 }
 
 function nothingExpected(): Expected {
-  return { key: Buffer.alloc(0), from: 0, to: 0, height: 0, node: undefined }
+  return { key: noKey, from: 0, to: 0, height: 0, node: undefined }
 }
 
 function checkAlone({ key: bytes, from, to, height: depth, node }: Expected): void {

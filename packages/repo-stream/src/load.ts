@@ -39,8 +39,8 @@ export class Load {
   #full = false
   #readBytes = 0
   #untilTurn = turnBytes
-  /** The digests of the first two blocks. */
-  #firstBlocks = new Uint8Array(0)
+  #startsWithCommit = false
+  #secondDigest: Uint8Array | undefined
   ended = false
   /** A walk looks at what is held, so memory that is given up must last. */
   isWalked = false
@@ -109,10 +109,10 @@ export class Load {
 
   /** Did the CAR begin as one in preorder does: with the commit, then the root of the tree? */
   get startsInPreorder(): boolean {
-    const { rootDigest } = this
-    if (this.#firstBlocks.length < 2 * digestBytes || rootDigest === undefined) return false
-    if (Buffer.compare(this.#firstBlocks.subarray(0, digestBytes), rootDigest) !== 0) return false
-    return Buffer.compare(this.#firstBlocks.subarray(digestBytes), this.commit().data.subarray(4)) === 0
+    const second = this.#secondDigest
+    return (
+      this.#startsWithCommit && second !== undefined && Buffer.compare(second, this.commit().data.subarray(4)) === 0
+    )
   }
 
   /** Have the first two blocks come in? */
@@ -216,8 +216,9 @@ export class Load {
     }
     const kept = this.#keep(slab, start, data, end)
     this.#full = !kept
-    if (kept && this.#reader.blocks < 2) {
-      this.#firstBlocks = Buffer.concat([this.#firstBlocks, slab.bytes.subarray(data - digestBytes, data)])
+    if (kept && this.#reader.blocks === 0) this.#startsWithCommit = this.#isCommit(slab, data)
+    if (kept && this.#reader.blocks === 1 && this.#startsWithCommit) {
+      this.#secondDigest = slab.bytes.slice(data - digestBytes, data)
     }
     return kept
   }

@@ -13,6 +13,9 @@ const maxSlabBytes = 1 << 20
 /** Addresses have 32 bits. */
 const maxAddress = 0xffff_fffe
 
+/** Of every store that is closed. */
+const noIndex = new DigestIndex()
+
 export class MemoryBlocks implements BlockStore {
   readonly isStable = true
   /** Entries point into memory that is held anyway. */
@@ -113,14 +116,14 @@ export class MemoryBlocks implements BlockStore {
   /** Frees the memory now, for a store of which nothing was given out. */
   free(): void {
     for (const { bytes } of new Set(this.#units)) if (bytes !== this.#borrowed) freeNow(bytes)
-    freeNow(this.#index.slots)
+    if (this.#index !== noIndex) freeNow(this.#index.slots)
     this.close()
   }
 
   close(): void {
     this.#units.length = 0
     this.#tail = noSlab
-    this.#index = new DigestIndex()
+    this.#index = noIndex
   }
 
   #open(address: number): void {
