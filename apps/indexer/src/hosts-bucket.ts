@@ -158,13 +158,19 @@ export class Bucket {
     return Math.max(1, Math.floor(requests * this.limits.burstShare))
   }
 
-  private spread(usable: number, resetMs: number, nowMs: number): void {
+  /**
+   * Our own pace never uses a window up, so a shortage is somebody else's use, or a limit that was lowered. One of a burst or
+   * less is only what arrived bunched: without that slack, each window of 600 ended in a wait that cost 7 % over real HTTP.
+   */
+  private spread(remaining: number, resetMs: number, nowMs: number): void {
     this.slowUntilMs = 0
-    if (usable < 1) {
+    const usable = remaining + this.burstOf(this.limit ?? 0)
+    if (resetMs <= usable * this.intervalMs) return
+    if (remaining < 1) {
       this.notBeforeMs = Math.max(this.notBeforeMs, nowMs + resetMs + this.limits.resetMarginMs)
-    } else if (resetMs > usable * this.intervalMs) {
+    } else {
       this.slowUntilMs = nowMs + resetMs
-      this.slowIntervalMs = resetMs / usable
+      this.slowIntervalMs = resetMs / remaining
     }
   }
 
