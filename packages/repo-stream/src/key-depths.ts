@@ -6,8 +6,18 @@ import type { NodeFrame } from './node-frame.ts'
 import { zeroPairs } from './sha256.ts'
 import { createLanes, type Lanes, lanes, maxLaneBytes } from './sha256-lanes.ts'
 
+/** Keys that are hashed alone before the lanes are made, which takes 20 ms in a cold process: a small repo does without. */
+const keysBeforeLanes = 2000
+
 /** One for all walks: a walk uses it between two turns of the event loop only. */
-let shared: Lanes | undefined | 'unknown' = 'unknown'
+let shared: Lanes | undefined
+let keysAlone = 0
+
+function sharedLanes(): Lanes | undefined {
+  if (keysAlone === keysBeforeLanes) shared = createLanes()
+  keysAlone++
+  return shared
+}
 
 const noKey = Buffer.alloc(0)
 
@@ -20,14 +30,10 @@ interface Expected {
 }
 
 export class KeyDepths {
-  readonly #lanes: Lanes | undefined
+  /** Undefined in a thread's first keys, and where there are none. */
+  #lanes = shared
   readonly #expected: readonly Expected[] = Array.from({ length: lanes }, nothingExpected)
   #used = 0
-
-  constructor() {
-    if (shared === 'unknown') shared = createLanes()
-    this.#lanes = shared
-  }
 
   /** The key that `keys` has written, found in `node`, must have this height. */
   expect(keys: Keys, node: NodeFrame, height: number): void {
@@ -38,6 +44,7 @@ export class KeyDepths {
     slot.to = keys.to
     slot.height = height
     slot.node = node
+    this.#lanes ??= sharedLanes()
     if (this.#lanes === undefined || keys.to - keys.from > maxLaneBytes) checkAlone(slot)
     else if (++this.#used === lanes) this.finish()
   }

@@ -29,7 +29,8 @@ export const defaultLimits: Limits = Object.freeze({
 })
 
 /** The defaults with the caller's own values; a value that is not a positive integer is a TypeError. */
-export function resolveLimits(own: Partial<Limits> = {}): Limits {
+export function resolveLimits(own?: Partial<Limits>): Limits {
+  if (own === undefined) return defaultLimits
   const limits = { ...defaultLimits, ...own }
   for (const [name, value] of Object.entries(limits)) {
     if (!Number.isSafeInteger(value) || value < 1)
