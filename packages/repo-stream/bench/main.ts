@@ -1,11 +1,21 @@
 // How much faster than its peers is this package, how much does verification cost, and what does a spilled walk take?
 // npm run bench -w packages/repo-stream -- [--json] [--write] [--parts walk,cold,spill,decode] [--sizes 5MiB,128MiB]
 //   [--orders pds] [--sides ours,crate] [--reps N]     `--sides` keeps the sides whose name contains one of the words
+//   [--from a.json,b.json]                             shows or writes what earlier runs with --json have measured
 import { parseArgs } from 'node:util'
 import { carFile } from './cars.ts'
 import { buildPackage, buildPeer, type RunningSide, startSide } from './children.ts'
 import { type Case, plan } from './plan.ts'
-import { type Measured, makeReport, median, table, writeResults } from './report.ts'
+import {
+  type Measured,
+  makeReport,
+  median,
+  mergeReports,
+  type Report,
+  readReport,
+  table,
+  writeResults,
+} from './report.ts'
 import type { SideAnswer } from './side.ts'
 
 const { values } = parseArgs({
@@ -17,21 +27,24 @@ const { values } = parseArgs({
     orders: { type: 'string' },
     sides: { type: 'string' },
     reps: { type: 'string' },
+    from: { type: 'string' },
   },
 })
 
 const skipped: string[] = []
 const measured: Measured[] = []
 const ours = new Map<string, string>()
-const cases = plan()
-  .map(select)
-  .filter((one) => isWanted(one))
-if (cases.some(({ sides }) => sides.some((side) => side.startsWith('crate ')))) await preparePeer()
-if (cases.some(({ sides }) => sides.includes('spill ours'))) buildPackage()
-for (const one of cases) await runCase(one)
-const report = makeReport(measured, ours, skipped)
+const report = values.from ? mergeReports(values.from.split(',').map(readReport)) : await measure()
 process.stdout.write(`${values.json ? JSON.stringify(report) : table(report)}\n`)
 if (values.write) writeResults(report)
+
+async function measure(): Promise<Report> {
+  const cases = plan().map(select).filter(isWanted)
+  if (cases.some(({ sides }) => sides.some((side) => side.startsWith('crate ')))) await preparePeer(cases)
+  if (cases.some(({ sides }) => sides.includes('spill ours'))) buildPackage()
+  for (const one of cases) await runCase(one)
+  return makeReport(measured, ours, skipped)
+}
 
 /** The case with the sides and repetitions that were asked for. */
 function select(one: Case): Case {
@@ -46,7 +59,7 @@ function isWanted({ part, size, order, sides }: Case): boolean {
   return sides.length > 0 && allows(values.parts, part) && allows(values.sizes, size) && allows(values.orders, order)
 }
 
-async function preparePeer(): Promise<void> {
+async function preparePeer(cases: readonly Case[]): Promise<void> {
   const reason = await buildPeer()
   if (reason === undefined) return
   skipped.push(`the crate repo-stream, as ${reason}`)

@@ -1,6 +1,6 @@
 // The results of a bench: measurements in; JSON, a table for people, and RESULTS.md out.
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 
@@ -57,17 +57,41 @@ function round(value: number): number {
   return Math.round(value * 100) / 100
 }
 
+/** A report that a run with --json has printed into a file. */
+export function readReport(path: string): Report {
+  const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
+  if (isReport(value)) return value
+  throw new TypeError(`${path} holds no report of this bench`)
+}
+
+function isReport(value: unknown): value is Report {
+  return typeof value === 'object' && value !== null && 'bench' in value && value.bench === 'repo-stream'
+}
+
+/** The reports as one: a case stays whole, as its sides ran together. */
+export function mergeReports(reports: readonly Report[]): Report {
+  const [first] = reports
+  if (first === undefined) throw new TypeError('there is no report to merge')
+  return {
+    ...first,
+    cases: reports.flatMap((report) => report.cases),
+    ratios: Object.assign({}, ...reports.map((report) => report.ratios)),
+    skipped: [...new Set(reports.flatMap((report) => report.skipped))],
+  }
+}
+
 /** One line a side, the side's time and how many times ours it is. */
 export function table(report: Report): string {
   const lines: string[] = []
   let current = ''
-  for (const { case: name, side, medianMs, reps, rows, peakRssMiB } of report.cases) {
+  for (const { case: name, side, medianMs, cpuMs, reps, rows, peakRssMiB } of report.cases) {
     if (name !== current) lines.push('', `${name} (${rows} records, ${reps} repetitions)`)
     current = name
     const ratio = report.ratios[`${name}/${side}`]
     const times = ratio === undefined ? '' : `${ratio.toFixed(2)} x`
+    const time = `${formatMs(medianMs).padStart(11)} ms ${times.padStart(9)}`
     lines.push(
-      `  ${side.padEnd(26)}${formatMs(medianMs).padStart(12)} ms ${times.padStart(10)} ${String(peakRssMiB).padStart(6)} MiB peak`,
+      `  ${side.padEnd(26)}${time}${formatMs(cpuMs).padStart(11)} ms CPU ${String(peakRssMiB).padStart(5)} MiB peak`,
     )
   }
   return lines.join('\n')
