@@ -1,9 +1,10 @@
 // Streams one response body: decodes its content-encoding and enforces the byte caps, the minimum rate and the deadline.
-// In: the raw stream of undici. Out: decoded chunks, not copied. Whoever stops iterating releases the connection.
+// In: the bytes off the wire. Out: decoded chunks, not copied. Whoever stops iterating releases the connection.
 // Only time in which the consumer waits for the host counts against the host; a consumer that is busy costs it nothing.
-import { pipeline, type Readable } from 'node:stream'
+import { pipeline } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
 import { IndexerError } from './errors.ts'
+import type { RawBody } from './http-exchange.ts'
 import { httpFailure } from './http-failure.ts'
 import type { HttpLimits } from './http-limits.ts'
 
@@ -20,45 +21,55 @@ export interface BodyOptions {
 /** What `accept-encoding` may offer: what `decoderFor` decodes. */
 export const acceptedEncodings = 'gzip, br, zstd'
 
-export async function* readBody(raw: Readable, options: BodyOptions): AsyncGenerator<Uint8Array, void, void> {
+export async function* readBody(raw: RawBody, options: BodyOptions): AsyncGenerator<Uint8Array, void, void> {
   const meter = new BodyMeter(raw, options)
-  let decoded = raw
+  let decoder: Decoder | undefined
   try {
-    const decoder = decoderFor(options)
-    if (decoder) {
-      const counted = (source: AsyncIterable<Uint8Array>) => countEncoded(source, meter)
-      pipeline(raw, counted, decoder, () => undefined) // an error reaches the iterator below
-      decoded = decoder
-      // Bytes that are here and not decoded yet are ours to wait for, not the host's to send.
-      meter.decoding = () => raw.readableEnded || raw.readableLength > 0 || decoder.writableLength > 0
-    }
-    const chunks: AsyncIterator<unknown> = decoded[Symbol.asyncIterator]()
+    decoder = decoderFor(options)
+    const next = decoder === undefined ? () => raw.next() : decoded(raw, decoder, meter)
     for (;;) {
-      meter.wait()
-      const next = await chunks.next()
-      meter.arrive()
-      if (next.done) return
-      if (!(next.value instanceof Uint8Array)) throw new TypeError('a body of bytes gave something else')
-      if (!decoder) meter.encodedBytes += next.value.length
-      meter.countDecoded(next.value.length)
-      yield next.value
+      const chunk = await meter.wait(next())
+      if (chunk === undefined) return
+      if (decoder === undefined) meter.encodedBytes += chunk.length
+      meter.countDecoded(chunk.length)
+      yield chunk
     }
   } catch (error) {
     if (options.signal?.aborted) throw options.signal.reason
     throw meter.verdict ?? httpFailure(error, options.url, 'body')
   } finally {
     meter.stop()
-    decoded.destroy()
+    decoder?.destroy()
     raw.destroy()
   }
 }
 
-async function* countEncoded(source: AsyncIterable<Uint8Array>, meter: BodyMeter): AsyncGenerator<Uint8Array> {
-  for await (const chunk of source) {
+type Chunk = Uint8Array | undefined
+
+/** Runs the body through `decoder`; the chunks that come out are pulled. */
+function decoded(raw: RawBody, decoder: Decoder, meter: BodyMeter): () => Promise<Chunk> {
+  pipeline(countEncoded(raw, meter), decoder, () => undefined) // an error reaches the iterator below
+  // Bytes that are here and not decoded yet are ours to wait for, not the host's to send.
+  meter.decoding = () => raw.ended || raw.queuedBytes > 0 || decoder.writableLength > 0
+  const chunks: AsyncIterator<unknown> = decoder[Symbol.asyncIterator]()
+  return async () => {
+    const { done, value } = await chunks.next()
+    if (done === true) return undefined
+    if (value instanceof Uint8Array) return value
+    throw new TypeError('a body of bytes gave something else')
+  }
+}
+
+async function* countEncoded(raw: RawBody, meter: BodyMeter): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const chunk = await raw.next()
+    if (chunk === undefined) return
     meter.encodedBytes += chunk.length
     yield chunk
   }
 }
+
+type Decoder = NonNullable<ReturnType<typeof decoderFor>>
 
 function decoderFor({ encoding, url }: BodyOptions) {
   // One call into zlib gives at most this much: half the calls of the default, and small times 256 bodies.
@@ -92,24 +103,25 @@ class BodyMeter {
   private waitedMs = 0
   private windowStartWaitedMs = 0
   private windowStartBytes = 0
-  private readonly raw: Readable
+  private readonly raw: RawBody
   private readonly options: BodyOptions
-  private readonly timer: NodeJS.Timeout
+  private timer: NodeJS.Timeout | undefined
 
-  constructor(raw: Readable, options: BodyOptions) {
+  constructor(raw: RawBody, options: BodyOptions) {
     this.raw = raw
     this.options = options
-    const tickMs = Math.min(1000, options.limits.minimumRateWindowMs / 4, options.limits.bodyTimeoutMs / 4)
-    this.timer = setInterval(() => this.tick(), tickMs)
   }
 
-  wait(): void {
+  /** A chunk that is already here costs no timer. */
+  async wait(chunk: Chunk | Promise<Chunk>): Promise<Chunk> {
+    if (!(chunk instanceof Promise)) return chunk
+    const { minimumRateWindowMs, bodyTimeoutMs } = this.options.limits
+    this.timer ??= setInterval(() => this.tick(), Math.min(1000, minimumRateWindowMs / 4, bodyTimeoutMs / 4))
     this.waitingSince = performance.now()
-  }
-
-  arrive(): void {
+    const arrived = await chunk
     this.addWaiting()
     this.waitingSince = undefined
+    return arrived
   }
 
   countDecoded(bytes: number): void {

@@ -6,6 +6,7 @@ import type { LookupFunction } from 'node:net'
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici'
 import { IndexerError } from './errors.ts'
 import { acceptedEncodings, readBody } from './http-body.ts'
+import { exchange, type RawAnswer, type RawBody } from './http-exchange.ts'
 import { httpFailure } from './http-failure.ts'
 import { defaultHttpLimits, type HttpLimits } from './http-limits.ts'
 import type { HeaderMap } from './rate-limit.ts'
@@ -60,16 +61,16 @@ export function openHttp(options: HttpOptions): Http {
   const { direct, outward } = createDispatchers(options, limits)
   const userAgent = `atproto-indexer/${options.version}${options.contact ? ` (+${options.contact})` : ''}`
 
-  async function request(url: URL, { accept, signal, headersTimeoutMs }: GetOptions): Promise<Dispatcher.ResponseData> {
+  function request(url: URL, { accept, signal, headersTimeoutMs }: GetOptions): Promise<RawAnswer> {
     const dispatcher = isLoopbackName(url.hostname) ? direct : outward
-    return await dispatcher.request({
+    const dispatchOptions: Dispatcher.DispatchOptions = {
       origin: url.origin,
       path: url.pathname + url.search,
       method: 'GET',
-      signal: signal ?? null,
       headersTimeout: headersTimeoutMs ?? limits.headersTimeoutMs,
       headers: { accept: accept ?? '*/*', 'accept-encoding': acceptedEncodings, 'user-agent': userAgent },
-    })
+    }
+    return exchange(dispatcher, dispatchOptions, signal)
   }
 
   async function get(target: string | URL, getOptions: GetOptions = {}): Promise<HttpAnswer> {
@@ -80,14 +81,13 @@ export function openHttp(options: HttpOptions): Http {
       const response = await request(url, getOptions).catch((error: unknown) => {
         throw signal?.aborted ? signal.reason : httpFailure(error, url.href, 'headers')
       })
-      const { statusCode: status, headers, body: raw } = response
-      raw.on('error', () => undefined) // a body that nobody reads must not end the process when it breaks
+      const { status, headers, body: raw } = response
       onResponse?.({ url, status, headers })
       const location = redirectOf(status, headers)
       if (location === undefined) {
         const encoding = headerText(headers['content-encoding'])
         const body = readBody(raw, { url: url.href, encoding, maxBytes, limits, signal })
-        return { status, headers, url, body, discard: () => void raw.destroy() }
+        return { status, headers, url, body, discard: () => raw.destroy() }
       }
       await passOver(raw)
       if (hop >= limits.maxRedirects) throw tooManyRedirects(target, url)
@@ -136,12 +136,20 @@ function checkedUrl(target: string | URL, allowPrivate: boolean, code: 'HostInva
 }
 
 /** The body of a redirect is read a little, so that the connection can be used again; a long or slow one is cut off. */
-async function passOver(raw: Dispatcher.ResponseData['body']): Promise<void> {
-  const patience = new AbortController()
-  const timer = setTimeout(() => patience.abort(), 200)
-  await raw.dump({ limit: 16 * 1024, signal: patience.signal }).catch(() => undefined)
-  clearTimeout(timer)
-  raw.destroy()
+async function passOver(raw: RawBody): Promise<void> {
+  const timer = setTimeout(() => raw.destroy(), 200)
+  try {
+    for (let left = 16 * 1024; left > 0; ) {
+      const chunk = await raw.next()
+      if (chunk === undefined) return
+      left -= chunk.length
+    }
+  } catch {
+    return // broken or too slow: it is not needed
+  } finally {
+    clearTimeout(timer)
+    raw.destroy()
+  }
 }
 
 function redirectOf(status: number, headers: HeaderMap): string | undefined {
