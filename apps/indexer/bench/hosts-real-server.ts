@@ -20,7 +20,9 @@ const { population, seed }: RealServerData = workerData
 const random = randomFrom(seed)
 const car = Buffer.alloc(400, 1)
 let startMs = Number.POSITIVE_INFINITY
-const truths = population.hosts.map((host) => new HostTruth(host, { failureShare: population.failureShare, random }))
+const truths = population.hosts.map(
+  (host, index) => new HostTruth(host, { failureShare: population.failureShare, seed: seed * 1000 + index }),
+)
 
 function answer(index: number, response: ServerResponse): void {
   const plan = population.hosts[index]

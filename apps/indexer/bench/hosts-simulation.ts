@@ -89,7 +89,7 @@ class Simulation {
     this.hosts = population.hosts.map((plan, index) => ({
       origin: `https://pds${index}.example`,
       plan,
-      truth: new HostTruth(plan, { failureShare, random: this.random }),
+      truth: new HostTruth(plan, { failureShare, seed: seed * 1000 + index }),
       idle: new IdleMeter(this.free),
       waiting: plan.repos,
       left: plan.repos,

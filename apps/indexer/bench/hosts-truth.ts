@@ -1,7 +1,7 @@
 // What a bench host really does, whatever the scheduler believes: counts, refuses, fails, dies, changes its limit.
 // In: the arrival of a request. Out: how it is answered, with the headers of the reference PDS. Also the queue of events.
 import type { RateLimit } from '../src/rate-limit.ts'
-import type { BenchHost } from './hosts-population.ts'
+import { type BenchHost, randomFrom } from './hosts-population.ts'
 
 export type Fate = 'served' | 'failed' | 'refused' | 'unreachable' | 'silent'
 
@@ -23,10 +23,11 @@ export class HostTruth {
   private limitBefore: number
   private changedAtMs = Number.NEGATIVE_INFINITY
 
-  constructor(host: BenchHost, options: { failureShare: number; random: () => number }) {
+  /** Which of its requests fail depends on the seed alone, so that a virtual and a real run meet the same failures. */
+  constructor(host: BenchHost, options: { failureShare: number; seed: number }) {
     this.host = host
     this.failureShare = options.failureShare
-    this.random = options.random
+    this.random = randomFrom(options.seed)
     this.limit = host.limit
     this.limitBefore = host.limit
     this.arrivals = new Float64Array(Math.max(host.limit, ...host.changes.map(({ limit }) => limit)))

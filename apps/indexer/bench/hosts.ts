@@ -17,7 +17,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: process.env.SEED ?? '1' },
     repos: { type: 'string', default: '1000000' },
     'no-real': { type: 'boolean', default: false },
-    'time-scale': { type: 'string', default: '0.2' },
+    'time-scale': { type: 'string', default: '0.1' },
   },
 })
 const seed = Number(values.seed)
