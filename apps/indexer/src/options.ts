@@ -70,7 +70,7 @@ export const optionTable = {
   live: spec<boolean>({
     flags: '--no-live',
     default: true,
-    help: 'end when the crawl is complete',
+    help: 'end when the crawl is complete; so far every run does, for following the firehose is not built yet',
   }),
   memory: spec<number>({
     flags: '--memory <size>',
