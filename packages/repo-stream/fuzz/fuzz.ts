@@ -1,7 +1,7 @@
 // Mutates valid CARs and judges what the walk makes of them, from a seed, for a time or a number of rounds. The round's
 // own seed repeats it alone: `npm run fuzz -- --round SEED/N`.
 import { buildRepo, createRandom, generateRecords, makeDid, makeSigningKey, type Random } from '../fixtures/index.ts'
-import type { LoadOptions } from '../src/index.ts'
+import { type DiskStore, type LoadOptions, openDiskStore, spillPath } from '../src/index.ts'
 import { judgeAccepted, type Walked, walkDamaged } from './judge.ts'
 import { mutateCar } from './mutate-car.ts'
 import { mutateTree } from './mutate-tree.ts'
@@ -56,8 +56,8 @@ async function playRound(name: string, spillDir: string): Promise<string> {
   const order = random.pick(['pds', 'preorder', 'digest'] as const)
   const car = deep ? mutateTree(repo, signingKey, random) : mutateCar(repo.toCar(order), random)
   try {
-    const first = await walkDamaged(car, { ...pickWay(random), spillDir })
-    const second = await walkDamaged(car, { ...pickWay(random), spillDir })
+    const first = await walkDamaged(car, { ...pickWay(random, spillDir), spillDir })
+    const second = await walkDamaged(car, { ...pickWay(random, spillDir), spillDir })
     assertAgree(first, second)
     if (typeof first === 'string') return first
     await judgeAccepted(car, first)
@@ -70,16 +70,17 @@ async function playRound(name: string, spillDir: string): Promise<string> {
   }
 }
 
-function pickWay(random: Random): LoadOptions & { pieceBytes?: number } {
+function pickWay(random: Random, spillDir: string): LoadOptions & { pieceBytes?: number } {
   const pieceBytes = random.pick([0, 0, 1, 37, 500, 4_096])
   const memoryLimitBytes = random.pick([undefined, undefined, 1, 5_000])
-  return { pieceBytes, memoryLimitBytes, preorder: random.pick(['stream', 'buffer']) }
+  const openStore = random.chance(0.5) ? (): Promise<DiskStore> => openDiskStore(spillPath(spillDir)) : undefined
+  return { pieceBytes, memoryLimitBytes, openStore, preorder: random.pick(['stream', 'buffer']) }
 }
 
-/** However the bytes come in, the verdict is one. */
+/** However the bytes come in, the verdict is one. With two faults in a CAR, which of them is met first depends on the way. */
 function assertAgree(first: Walked | string, second: Walked | string): void {
-  const kind = (outcome: Walked | string): string => (typeof outcome === 'string' ? outcome : 'accepted')
-  if (kind(first) !== kind(second)) throw new Error(`one way ends in ${kind(first)}, another in ${kind(second)}`)
+  const name = (outcome: Walked | string): string => (typeof outcome === 'string' ? outcome : 'acceptance')
+  if (typeof first !== typeof second) throw new Error(`one way ends in ${name(first)}, another in ${name(second)}`)
   if (typeof first === 'string' || typeof second === 'string') return
   const list = ({ entries }: Walked): string => entries.map(({ key, cid }) => `${key} ${cid}`).join()
   if (list(first) !== list(second)) throw new Error('two ways give other records')

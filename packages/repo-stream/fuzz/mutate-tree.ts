@@ -35,12 +35,10 @@ export function mutateTree(repo: BuiltRepo, signingKey: SigningKey, random: Rand
     const node = random.pick(nodesOf(root))
     random.pick(mutations)(node, random, root)
   }
-  const blocks: CarBlock[] = repo.entries.map(({ cid, bytes }) => ({ cid, bytes }))
-  const tree = writeNode(root, blocks)
-  const commit = writeCommit(repo, tree, { signingKey, random })
-  blocks.push(commit)
-  if (random.chance(0.5)) shuffle(blocks, random)
-  return writeCar([commit.cid], blocks)
+  const { block, blocks } = writeNode(root)
+  const commit = writeCommit(repo, block, { signingKey, random })
+  const inOrder = [commit, ...(random.chance(0.8) ? withoutRepeats(blocks) : blocks)]
+  return writeCar([commit.cid], random.chance(0.5) ? inOrder : shuffled(inOrder, random))
 }
 
 type Mutation = (node: TreeNode, random: Random, root: TreeNode) => void
@@ -145,22 +143,23 @@ function readNode(repo: BuiltRepo, cid: Uint8Array): TreeNode {
   return { left: left ? readNode(repo, left.bytes) : undefined, entries, damage: undefined }
 }
 
-function writeNode(node: TreeNode, blocks: CarBlock[]): CarBlock {
-  const left = node.left ? linkTo(writeNode(node.left, blocks)) : null
+/** The node's block, and all blocks of its subtree in preorder, that one first. */
+function writeNode(node: TreeNode): { block: CarBlock; blocks: CarBlock[] } {
+  const left = node.left && writeNode(node.left)
+  const below: CarBlock[] = [...(left?.blocks ?? [])]
   let previous: Buffer = Buffer.alloc(0)
-  const e = node.entries.map(({ key, value, prefixError, right }) => {
+  const e = node.entries.map(({ key, value, prefixError, right: rightNode }) => {
     let shared = 0
     while (shared < previous.length && previous[shared] === key[shared]) shared++
     const p = Math.max(0, shared + prefixError)
     previous = key
-    blocks.push(value)
-    const t = right ? linkTo(writeNode(right, blocks)) : null
-    return { k: Uint8Array.from(key.subarray(p)), p, t, v: linkTo(value) }
+    const right = rightNode && writeNode(rightNode)
+    below.push(value, ...(right?.blocks ?? []))
+    return { k: Uint8Array.from(key.subarray(p)), p, t: right ? linkTo(right.block) : null, v: linkTo(value) }
   })
-  const bytes = Buffer.from(encodeRecord({ e, l: left }))
+  const bytes = Buffer.from(encodeRecord({ e, l: left ? linkTo(left.block) : null }))
   const block = rawBlock(node.damage ? node.damage(bytes) : bytes)
-  blocks.push(block)
-  return block
+  return { block, blocks: [block, ...below] }
 }
 
 interface CommitOptions {
@@ -178,10 +177,13 @@ function writeCommit(repo: BuiltRepo, tree: CarBlock, { signingKey, random }: Co
   return random.chance(0.1) ? rawBlock(damageBytes(Buffer.from(block.bytes), random)) : block
 }
 
-function shuffle(blocks: CarBlock[], random: Random): void {
-  for (let i = blocks.length - 1; i > 0; i--) {
-    const other = random.below(i + 1)
-    const [left, right] = [blocks[i], blocks[other]]
-    if (left && right) blocks.splice(i, 1, right) && blocks.splice(other, 1, left)
-  }
+function withoutRepeats(blocks: readonly CarBlock[]): CarBlock[] {
+  return [...new Map(blocks.map((block) => [Buffer.from(block.cid).toString('hex'), block])).values()]
+}
+
+function shuffled(blocks: readonly CarBlock[], random: Random): CarBlock[] {
+  return blocks
+    .map((block) => ({ block, place: random.uint32() }))
+    .sort((left, right) => left.place - right.place)
+    .map(({ block }) => block)
 }
