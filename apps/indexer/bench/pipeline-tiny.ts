@@ -64,7 +64,7 @@ function didKeyOf(secret: Uint8Array): string {
 function signedCar({ secret, data, sections }: Template, { did, rev }: { did: string; rev: string }): Buffer {
   const commit = { did, rev, data, prev: null, version: 3 }
   const sig = secp256k1.ecdsaSign(hash('sha256', encodeRecord(commit), 'buffer'), secret).signature
-  const bytes = encodeRecord({ ...commit, sig })
+  const bytes = Uint8Array.from(encodeRecord({ ...commit, sig })) // the CAR's header is encoded before it is copied
   const cid = cidOf(bytes)
   return Buffer.concat([writeCar([cid], [{ cid, bytes }]), sections])
 }
