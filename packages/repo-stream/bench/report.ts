@@ -21,6 +21,8 @@ export interface Report {
   cases: Measured[]
   /** `case/peer`: the peer's time divided by ours. */
   ratios: Record<string, number>
+  /** The same of processor time, which other work on the machine disturbs less. */
+  cpuRatios: Record<string, number>
   /** What was left out, and why. */
   skipped: string[]
 }
@@ -32,9 +34,13 @@ export function median(values: readonly number[]): number {
 
 export function makeReport(cases: Measured[], ours: ReadonlyMap<string, string>, skipped: string[]): Report {
   const ratios: Record<string, number> = {}
-  for (const { case: name, side, medianMs } of cases) {
+  const cpuRatios: Record<string, number> = {}
+  for (const { case: name, side, medianMs, cpuMs } of cases) {
     const own = cases.find((other) => other.case === name && other.side === ours.get(name))
-    if (own && own.side !== side) ratios[`${name}/${side}`] = round(medianMs / own.medianMs)
+    if (own && own.side !== side) {
+      ratios[`${name}/${side}`] = round(medianMs / own.medianMs)
+      cpuRatios[`${name}/${side}`] = round(cpuMs / own.cpuMs)
+    }
     const verified = cases.find((other) => other.case === name && other.side.endsWith('ours verified'))
     if (verified && isPeer(side)) ratios[`${name}/${side} to verified`] = round(medianMs / verified.medianMs)
   }
@@ -46,7 +52,7 @@ export function makeReport(cases: Measured[], ours: ReadonlyMap<string, string>,
   }
   const [processor] = cpus()
   const machine = { cpu: processor?.model ?? 'unknown', cores: cpus().length, node: process.version }
-  return { bench: 'repo-stream', machine, cases, ratios, skipped }
+  return { bench: 'repo-stream', machine, cases, ratios, cpuRatios, skipped }
 }
 
 function isPeer(side: string): boolean {
@@ -76,6 +82,7 @@ export function mergeReports(reports: readonly Report[]): Report {
     ...first,
     cases: reports.flatMap((report) => report.cases),
     ratios: Object.assign({}, ...reports.map((report) => report.ratios)),
+    cpuRatios: Object.assign({}, ...reports.map((report) => report.cpuRatios)),
     skipped: [...new Set(reports.flatMap((report) => report.skipped))],
   }
 }
@@ -87,14 +94,16 @@ export function table(report: Report): string {
   for (const { case: name, side, medianMs, cpuMs, reps, rows, peakRssMiB } of report.cases) {
     if (name !== current) lines.push('', `${name} (${rows} records, ${reps} repetitions)`)
     current = name
-    const ratio = report.ratios[`${name}/${side}`]
-    const times = ratio === undefined ? '' : `${ratio.toFixed(2)} x`
-    const time = `${formatMs(medianMs).padStart(11)} ms ${times.padStart(9)}`
-    lines.push(
-      `  ${side.padEnd(26)}${time}${formatMs(cpuMs).padStart(11)} ms CPU ${String(peakRssMiB).padStart(5)} MiB peak`,
-    )
+    const key = `${name}/${side}`
+    const time = `${formatMs(medianMs).padStart(9)} ms ${formatTimes(report.ratios[key])}`
+    const cpu = `${formatMs(cpuMs).padStart(11)} ms CPU ${formatTimes(report.cpuRatios[key])}`
+    lines.push(`  ${side.padEnd(26)}${time}${cpu} ${String(peakRssMiB).padStart(7)} MiB peak`)
   }
   return lines.join('\n')
+}
+
+function formatTimes(ratio: number | undefined): string {
+  return (ratio === undefined ? '' : `${ratio.toFixed(2)} x`).padStart(9)
 }
 
 function formatMs(ms: number): string {
@@ -108,8 +117,8 @@ export function writeResults(report: Report): void {
   const head = [
     '# Results of the bench',
     '',
-    'The last run of `npm run bench -w packages/repo-stream -- --write`. Times are medians; `x` is how many times as long as our own',
-    'side (the first line of a case) it took. Peers check less: neither @atcute/repo nor @ipld/car nor the crate checks a hash.',
+    'The last run of `npm run bench -w packages/repo-stream -- --write`. Times are medians, of the clock and of the processor;',
+    '`x` is how many times that of our own side (the first line of a case). Peers check less: neither @atcute/repo nor @ipld/car nor the crate checks a hash.',
     '',
     `Commit ${commit}, ${new Date().toISOString().slice(0, 10)}, ${machine.cpu}, ${machine.cores} cores, Node ${machine.node}.`,
     ...skipped.map((line) => `Left out: ${line}.`),

@@ -60,11 +60,13 @@ async fn walk<R: tokio::io::AsyncRead + Unpin + Send + Sync + 'static>(
     (records, bytes)
 }
 
-/// User and system time of this process in milliseconds, and its peak RSS in MiB.
-fn usage() -> (u64, u64) {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
-    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
+/// Processor time of the threads of this process in milliseconds, and its peak RSS in MiB.
+fn usage() -> (f64, u64) {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let nanoseconds: u64 = threads
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok())
+        .filter_map(|line| line.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()))
+        .sum();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status
         .lines()
@@ -72,7 +74,7 @@ fn usage() -> (u64, u64) {
         .and_then(|line| line.split_whitespace().nth(1))
         .and_then(|kb| kb.parse::<u64>().ok())
         .unwrap_or(0);
-    ((ticks(11) + ticks(12)) * 10, peak / 1024)
+    (nanoseconds as f64 / 1e6, peak / 1024)
 }
 
 fn main() {
@@ -107,7 +109,7 @@ fn main() {
         }
         let ms = started.elapsed().as_secs_f64() * 1000.0 / times as f64;
         let (cpu_after, peak) = usage();
-        let cpu = (cpu_after - cpu_before) as f64 / times as f64;
+        let cpu = (cpu_after - cpu_before) / times as f64;
         println!(
             "{{\"ms\":{ms},\"cpuMs\":{cpu},\"records\":{},\"bytes\":{},\"peakRssMiB\":{peak}}}",
             walked.0, walked.1
