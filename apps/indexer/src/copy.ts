@@ -21,7 +21,7 @@ export async function copyIn(client: ClientBase, statement: string, buffers: Ite
   const frame = new Frame()
   const put = (bytes: Buffer) => {
     if (frame.add(bytes)) return
-    stream.write(frame.take())
+    frame.send(stream)
     frame.add(bytes)
   }
 
@@ -30,7 +30,7 @@ export async function copyIn(client: ClientBase, statement: string, buffers: Ite
     query.throwIfFailed()
     if (buffer.length > frameBytes / 4) {
       stream.cork()
-      stream.write(frame.take())
+      frame.send(stream)
       stream.write(frameHead(buffer.length))
       stream.write(buffer)
       stream.uncork()
@@ -41,10 +41,14 @@ export async function copyIn(client: ClientBase, statement: string, buffers: Ite
   }
   query.throwIfFailed()
   put(trailer)
-  stream.write(frame.take())
+  frame.send(stream)
   connection.endCopyFrom()
   return await query.finished
 }
+
+/** Frames that were sent, to be filled again: memory that is not given back to the collector does not make it run. */
+const spareFrames: Buffer<ArrayBuffer>[] = []
+const maxSpareFrames = 32
 
 /** A CopyData message that is being filled. */
 class Frame {
@@ -53,7 +57,7 @@ class Frame {
 
   add(buffer: Buffer): boolean {
     if (this.#bytes === nothing) {
-      this.#bytes = Buffer.allocUnsafeSlow(frameBytes)
+      this.#bytes = spareFrames.pop() ?? Buffer.allocUnsafeSlow(frameBytes)
       this.#at = frameHeadBytes
     }
     if (this.#at + buffer.length > this.#bytes.length) return false
@@ -62,14 +66,16 @@ class Frame {
     return true
   }
 
-  /** The message so far, possibly nothing; the next begins in other memory, for the socket reads this one later. */
-  take(): Buffer {
+  /** Sends the message so far, possibly none; the next begins in other memory, for the socket reads this one later. */
+  send(stream: Connection['stream']): void {
     const bytes = this.#bytes
+    if (bytes === nothing) return
     this.#bytes = nothing
-    if (bytes === nothing) return nothing
     bytes[0] = copyData
     bytes.writeInt32BE(this.#at - 1, 1)
-    return bytes.subarray(0, this.#at)
+    stream.write(bytes.subarray(0, this.#at), (error) => {
+      if (!error && spareFrames.length < maxSpareFrames) spareFrames.push(bytes)
+    })
   }
 }
 

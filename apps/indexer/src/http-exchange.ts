@@ -68,8 +68,8 @@ class Exchange implements Dispatcher.DispatchHandler, RawBody {
     return this.#waiting.promise
   }
 
-  destroy(reason: Error = new Error('no more of this body is wanted')): void {
-    this.#fail(reason)
+  destroy(reason?: Error): void {
+    if (!this.ended) this.#fail(reason ?? new Error('no more of this body is wanted'))
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {

@@ -6,7 +6,7 @@ import type { ResponseSeen } from './fetch-xrpc.ts'
 import { type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
 import type { IndexedRepo } from './index-repo.ts'
 import { receiveError, sendError } from './sent-error.ts'
-import { receiveChunk, receiveRepo } from './sent-rows.ts'
+import { freeRows, receiveChunk, receiveRepo, type SentRepo } from './sent-rows.ts'
 import type { ClaimedRepo } from './state.ts'
 import type { RepoTotals, WriteOutcome, Writer } from './write.ts'
 
@@ -41,6 +41,11 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
   }
 }
 
+/**
+ * Three semi-spaces of 4 MiB. What a thread allocates dies young; collected after 4 MiB and not after 16, its buffers are freed
+ * before they make the collector mark everything: a sixth less CPU, 150 MiB less memory (bench:pipeline).
+ */
+const resourceLimits = { maxYoungGenerationSizeMb: 12 }
 const threadFile = new URL('./index-thread.ts', import.meta.url)
 
 interface Task {
@@ -66,7 +71,7 @@ class IndexThread {
 
   constructor(options: IndexPoolOptions) {
     this.#options = options
-    this.#worker = new Worker(threadFile, { workerData: options.setup, name: 'index' })
+    this.#worker = new Worker(threadFile, { workerData: options.setup, name: 'index', resourceLimits })
     this.#outbox = new Outbox(this.#worker)
     this.#ended = new Promise((resolve) => {
       this.#worker.once('exit', () => resolve())
@@ -121,7 +126,7 @@ class IndexThread {
   #hear(message: Extract<FromThread, { task: number }>, task: Task): void {
     switch (message.kind) {
       case 'repo':
-        this.#write(message.task, task, this.#options.writer.add(receiveRepo(task.claim, message.repo)))
+        this.#writeSmall(message.task, task, message.repo)
         break
       case 'large':
         this.#writeLarge(message.task, task)
@@ -147,6 +152,16 @@ class IndexThread {
         this.#tasks.delete(message.task)
         task.indexed.reject(receiveError(message.error))
     }
+  }
+
+  #writeSmall(id: number, task: Task, repo: SentRepo): void {
+    const written = this.#options.writer.add(receiveRepo(task.claim, repo))
+    // After an error a socket may still hold the buffers.
+    written.then(
+      () => freeRows(repo.tables),
+      () => undefined,
+    )
+    this.#write(id, task, written)
   }
 
   #writeLarge(id: number, task: Task): void {

@@ -145,6 +145,7 @@ class LargeWrite {
     }
     this.#changes.add(`rows/${table.table.name}`, copied)
     for (const buffer of rows.bytes) this.#changes.add('bytes', buffer.length)
+    piece.release?.()
   }
 
   async #compared(merge: LargeMerge, piece: TableChunk): Promise<TableRows> {

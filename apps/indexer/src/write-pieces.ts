@@ -37,14 +37,20 @@ export async function* gatherPieces(
 class Rows {
   piece: TableChunk | undefined
   bytes = 0
+  readonly #releases: (() => void)[] = []
 
-  add({ table, rows, bytes }: TableChunk): void {
-    this.piece ??= { table, rows: 0, bytes: [] }
+  add({ table, rows, bytes, release }: TableChunk): void {
+    this.piece ??= { table, rows: 0, bytes: [], release: () => this.#release() }
     this.piece.rows += rows
+    if (release !== undefined) this.#releases.push(release)
     for (const buffer of bytes) {
       this.piece.bytes.push(buffer)
       this.bytes += buffer.length
     }
+  }
+
+  #release(): void {
+    for (const release of this.#releases) release()
   }
 }
 

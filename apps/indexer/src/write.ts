@@ -62,6 +62,8 @@ export type RowChunk = TableChunk | RefusedChunk
 export interface TableChunk extends TableRows {
   /** `Table.index`. */
   table: number
+  /** Called when Postgres has the rows: the buffers may be freed. Not called when the write fails. */
+  release?: () => void
 }
 
 export interface RefusedChunk {
