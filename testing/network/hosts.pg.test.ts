@@ -188,7 +188,7 @@ test('a host that limits requests is asked as fast as it allows, and never has t
   const startedMs = performance.now()
   expect((await crawlFake(one, database)).exitCode).toBe(0)
   expect(refused).toBe(0)
-  expect(performance.now() - startedMs).toBeLessThan(20_000) // the limit alone asks for 6 seconds
+  expect(performance.now() - startedMs).toBeLessThan(60_000) // the limit alone asks for 6 seconds; a host given up for a while, for minutes
   const states = Array.from((await readOutcomes(database)).values(), ({ state }) => state)
   expect(states.filter((state) => state !== 'done' && state !== 'gone')).toEqual([])
 })
