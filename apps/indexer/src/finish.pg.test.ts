@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { resolveConfig } from './config-resolve.ts'
 import { finish } from './finish.ts'
 import { applySchema } from './schema.ts'
@@ -46,8 +46,12 @@ test('an index that was cancelled half built is dropped and built again', async 
   await blocker.query(`insert into like_rows (repo, rkey, cid) values (1, 'open', '\\x')`) // the build waits for this transaction
   const stop = new AbortController()
   const reason = new Error('stopped')
-  setTimeout(() => stop.abort(reason), 300)
-  await expect(finish(database, { config, signal: stop.signal })).rejects.toBe(reason)
+  const stopped = expect(finish(database, { config, signal: stop.signal })).rejects.toBe(reason)
+  await vi.waitUntil(async () => (await database.pool.query('select from pg_index where not indisvalid')).rowCount, {
+    timeout: 20_000,
+  })
+  stop.abort(reason)
+  await stopped
   await blocker.query('rollback')
   blocker.release()
   const result = await finish(database, { config })
