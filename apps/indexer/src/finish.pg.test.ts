@@ -41,19 +41,14 @@ test('indexes are built once, while writers write, and then used', async () => {
 
 test('an index that was cancelled half built is dropped and built again', async () => {
   await using database = await openWithLikes(60_000)
-  const blocker = await database.pool.connect()
-  await blocker.query('begin')
-  await blocker.query(`insert into like_rows (repo, rkey, cid) values (1, 'open', '\\x')`) // the build waits for this transaction
+  await using blocker = await blockBuilds(database)
   const stop = new AbortController()
   const reason = new Error('stopped')
   const stopped = expect(finish(database, { config, signal: stop.signal })).rejects.toBe(reason)
-  await vi.waitUntil(async () => (await database.pool.query('select from pg_index where not indisvalid')).rowCount, {
-    timeout: 20_000,
-  })
+  await untilHalfBuilt(database)
   stop.abort(reason)
   await stopped
-  await blocker.query('rollback')
-  blocker.release()
+  await blocker[Symbol.asyncDispose]()
   const result = await finish(database, { config })
   expect(result).toMatchObject({ busy: false, dropped: [names[0]], present: [] })
   expect(result.built.map((index) => index.name)).toEqual(names)
@@ -61,8 +56,12 @@ test('an index that was cancelled half built is dropped and built again', async 
 
 test('only one process builds', async () => {
   await using database = await openWithLikes(1_000)
-  const results = await Promise.all([finish(database, { config }), finish(database, { config })])
-  expect(results.map((result) => result.busy).sort()).toEqual([false, true])
+  await using blocker = await blockBuilds(database)
+  const first = finish(database, { config })
+  await untilHalfBuilt(database)
+  expect(await finish(database, { config })).toMatchObject({ busy: true, built: [] })
+  await blocker[Symbol.asyncDispose]()
+  expect((await first).busy).toBe(false)
 })
 
 test('text that is too long for an index that came later becomes null, and its original is kept', async () => {
@@ -76,3 +75,24 @@ test('text that is too long for an index that came later becomes null, and its o
   expect(odd).toMatchObject([{ rkey: '0000000000007', field: 'subject_uri', code: 'TextTooLongForIndex' }])
   expect(odd[0].original.subarray(5).toString()).toBe(long)
 })
+
+/** Holds a transaction open that every concurrent build waits for. */
+async function blockBuilds({ pool }: Pick<TestDatabase, 'pool'>): Promise<AsyncDisposable> {
+  const client = await pool.connect()
+  await client.query('begin')
+  await client.query(`insert into like_rows (repo, rkey, cid) values (1, 'open', '\\x')`)
+  let released = false
+  return {
+    [Symbol.asyncDispose]: async () => {
+      if (released) return
+      released = true
+      await client.query('rollback')
+      client.release()
+    },
+  }
+}
+
+async function untilHalfBuilt({ pool }: Pick<TestDatabase, 'pool'>): Promise<void> {
+  const invalid = 'select from pg_index where not indisvalid'
+  await vi.waitUntil(async () => (await pool.query(invalid)).rowCount === 1, { timeout: 20_000 })
+}
