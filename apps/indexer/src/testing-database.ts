@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client } from 'pg'
 import { type Database, migrate, openDatabase } from './database.ts'
+import { sqlState } from './database-errors.ts'
 import { openEmbeddedDatabase } from './embedded-database.ts'
 
 export type TestDatabase = Database & AsyncDisposable
@@ -32,7 +33,7 @@ export async function openTestDatabase(options: TestDatabaseOptions = {}): Promi
   const database = await openDatabase({ url: urlOf(server.url, name), maxConnections })
   const close = async () => {
     await database.close()
-    await administer(server.url, (client) => client.query(`drop database ${name} with (force)`))
+    await administer(server.url, (client) => dropDatabase(client, name))
     await server.stop()
   }
   return { ...database, close, [Symbol.asyncDispose]: close }
@@ -73,12 +74,25 @@ async function administer(url: string, use: (client: Client) => Promise<unknown>
   }
 }
 
+/**
+ * With force, which ends whoever is still connected; but an autovacuum worker is a superuser's, whom our role may not end.
+ * Without force, Postgres itself asks such a worker to leave.
+ */
+async function dropDatabase(client: Client, name: string): Promise<void> {
+  try {
+    await client.query(`drop database if exists ${name} with (force)`)
+  } catch (error) {
+    if (sqlState(error) !== '42501') throw error
+    await client.query(`drop database if exists ${name}`)
+  }
+}
+
 /** Databases of test runs that were killed. */
 async function dropLeftovers(client: Client): Promise<void> {
   const text = `select datname from pg_database where datname ~ '^test_[0-9]+_[0-9a-f]{8}$'`
   const { rows } = await client.query<{ datname: string }>(text)
   for (const { datname } of rows) {
-    if (!isRunning(Number(datname.split('_')[1]))) await client.query(`drop database if exists ${datname} with (force)`)
+    if (!isRunning(Number(datname.split('_')[1]))) await dropDatabase(client, datname)
   }
 }
 
