@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { type Database, migrate, openDatabase } from './database.ts'
 import { sqlState } from './database-errors.ts'
@@ -74,16 +75,16 @@ async function administer(url: string, use: (client: Client) => Promise<unknown>
   }
 }
 
-/**
- * With force, which ends whoever is still connected; but an autovacuum worker is a superuser's, whom our role may not end.
- * Without force, Postgres itself asks such a worker to leave.
- */
+/** With force, which ends whoever is still connected; but for autovacuum, a superuser's, which is soon done by itself. */
 async function dropDatabase(client: Client, name: string): Promise<void> {
-  try {
-    await client.query(`drop database if exists ${name} with (force)`)
-  } catch (error) {
-    if (sqlState(error) !== '42501') throw error
-    await client.query(`drop database if exists ${name}`)
+  for (let tries = 1; ; tries++) {
+    try {
+      await client.query(`drop database if exists ${name} with (force)`)
+      return
+    } catch (error) {
+      if (sqlState(error) !== '42501' || tries === 100) throw error
+      await sleep(200)
+    }
   }
 }
 
