@@ -12,6 +12,7 @@ export class PlainSummary implements Reporter {
         if (state === 'passed') count.passed++
         else if (state === 'skipped') count.skipped++
         else count.failed++
+        if (test.diagnostic()?.flaky) process.stdout.write(`passed at the second try: ${test.fullName}\n`)
       }
     }
     const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : ''
