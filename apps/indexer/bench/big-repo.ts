@@ -1,11 +1,10 @@
 // What does one huge repo do to the tiny ones beside it, and to memory? `npm run bench:big-repo [-- --json] [--records N]`.
 // The same tiny repos are crawled alone and beside a repo of five million records; their rate is read from when each was
-// committed. The farm holds the huge CAR in memory; making it takes a minute or two, once.
+// committed. Making the huge CAR takes a minute or two, once.
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { carBytesPerRecord } from './pipeline-population.ts'
+import { storeBigRepo } from './big-repo-car.ts'
 import { ask, openBenchPostgres } from './pipeline-postgres.ts'
-import { storeRepos } from './pipeline-repos.ts'
 import { runIndexer, startFarm } from './pipeline-run.ts'
 
 const { values } = parseArgs({
@@ -22,12 +21,7 @@ const hosts = 8
 const tiny = { repos: Number(values.tiny), seed: 1 }
 const args = values['indexer-args'].split(' ').filter((part) => part !== '')
 
-const { dir } = await storeRepos({
-  seed: 7,
-  repos: 0,
-  bigRepos: 1,
-  bigBytes: Number(values.records) * carBytesPerRecord,
-})
+const { dir } = await storeBigRepo({ seed: 7, records: Number(values.records) })
 await using postgres = await openBenchPostgres()
 
 interface Case {
