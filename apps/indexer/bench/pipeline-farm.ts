@@ -17,6 +17,8 @@ export interface FarmOptions {
   /** Repos that are made on the fly. */
   tiny?: { repos: number; seed: number }
   hosts: number
+  /** False: DID documents name none, for a client that would look them up in the DNS. */
+  handles?: boolean
 }
 
 export interface FarmUrls {
@@ -118,7 +120,7 @@ function answerPlc(path: string): Answer {
   return json({
     '@context': ['https://www.w3.org/ns/did/v1', 'https://w3id.org/security/multikey/v1'],
     id: did,
-    alsoKnownAs: [`at://user-${index}.bench.test`],
+    alsoKnownAs: options.handles === false ? [] : [`at://user-${index}.bench.test`],
     verificationMethod: [
       {
         id: `${did}#atproto`,
