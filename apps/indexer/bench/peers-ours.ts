@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type IndexContext, indexRepo } from '../src/index-repo.ts'
 import { MemoryBudget } from '../src/memory-budget.ts'
+import { Pace } from '../src/pace.ts'
 import { createProjection } from '../src/project/projection.ts'
 import { openWriter } from '../src/write.ts'
 import type { SideContext } from './peers-side.ts'
@@ -31,6 +32,7 @@ export async function runOurs({ config, database, state, repos }: SideContext): 
     writer,
     resolver: { resolve: unasked, forget: () => undefined },
     budget,
+    pace: new Pace().enter(),
     fetchCar: ({ did }) => pieces(cars.get(did)),
     repoMemoryBytes,
     largeRepoBytes,

@@ -5,6 +5,7 @@ import { type Commit, type Driver, loadCar, microsFromTid, openDiskStore, spillP
 import type { Config } from './config.ts'
 import { IndexerError } from './errors.ts'
 import type { MemoryBudget } from './memory-budget.ts'
+import type { RepoPace } from './pace.ts'
 import { createProjection, type Projection } from './project/projection.ts'
 import { RepoRows } from './repo-rows.ts'
 import type { Resolver } from './resolve.ts'
@@ -26,6 +27,8 @@ export interface IndexContext {
   writer: Pick<Writer, 'add' | 'addLarge'>
   resolver: Resolver
   budget: MemoryBudget
+  /** Of this repo among those of its thread. */
+  pace: RepoPace
   /** The repo's CAR, decoded, as it arrives. */
   fetchCar: (claim: ClaimedRepo) => AsyncIterable<Uint8Array>
   repoMemoryBytes: number
@@ -73,7 +76,7 @@ async function indexOnce(
     const large = await walkUntil(walk, projection, rows, context.largeRepoBytes)
     if (large) {
       const totals = () => rows.totals(walk.commit)
-      const outcome = await context.writer.addLarge(claim, walkOn(walk, projection, rows), totals)
+      const outcome = await context.writer.addLarge(claim, walkOn(walk, projection, rows, context.pace), totals)
       return { written: Promise.resolve(outcome), ...counts(walk, rows) }
     }
     if (rows.lying.size > 0) return { lying: rows.lying }
@@ -93,7 +96,7 @@ function counts(walk: Walk, rows: RepoRows): { rows: number; rejected: number; s
 }
 
 async function openWalk(claim: ClaimedRepo, projection: Projection, context: IndexContext): Promise<Walk> {
-  const car = await loadCar(context.fetchCar(claim), {
+  const car = await loadCar(context.pace.chunks(context.fetchCar(claim)), {
     memoryLimitBytes: context.repoMemoryBytes,
     budget: context.budget,
     process: (block, digest) => projection.process(block, digest),
@@ -149,13 +152,15 @@ async function walkUntil(walk: Walk, projection: Projection, rows: RepoRows, lar
 }
 
 /** The rows that are held, then those of the rest of the walk. Ends with `LyingBlocks` if any block needs a second walk. */
-async function* walkOn(walk: Walk, projection: Projection, rows: RepoRows): AsyncGenerator<RowChunk> {
+async function* walkOn(walk: Walk, projection: Projection, rows: RepoRows, pace: RepoPace): AsyncGenerator<RowChunk> {
   for (;;) {
     if (rows.lying.size === 0) yield* rows.drain()
+    const startedMs = performance.now()
     const entries = await walk.driver.nextChunk(entriesPerChunk)
     if (entries === undefined) break
     for (const entry of entries) projection.settle(entry, rows)
     if (rows.lying.size > 0) rows.drop()
+    await pace.worked(performance.now() - startedMs)
   }
   if (rows.lying.size > 0) throw new LyingBlocks('blocks whose $type is not their collection')
 }

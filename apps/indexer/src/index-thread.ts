@@ -4,8 +4,9 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { fetchRepo } from './fetch.ts'
 import { openHttp } from './http.ts'
 import { chunksUnderWay, type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
-import { type IndexContext, indexRepo } from './index-repo.ts'
+import { type IndexContext, type IndexedRepo, indexRepo } from './index-repo.ts'
 import { MemoryBudget } from './memory-budget.ts'
+import { Pace } from './pace.ts'
 import { createProjection } from './project/projection.ts'
 import { createResolver } from './resolve.ts'
 import { receiveError, type SentError, sendError } from './sent-error.ts'
@@ -20,10 +21,11 @@ const outbox = new Outbox<FromThread>(port)
 const stop = new AbortController()
 const http = openHttp(setup.http)
 const tasks = new Map<number, Task>()
+const paces = new Pace()
 let fetchedBytes = 0
 
 /** What all repos of this thread share. */
-const shared: Omit<IndexContext, 'writer'> = {
+const shared: Omit<IndexContext, 'writer' | 'pace'> = {
   config: setup.config,
   projection: createProjection(setup.config),
   resolver: createResolver({ http, plcUrls: setup.plcUrls }),
@@ -69,7 +71,7 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
   const task = new Task(id)
   tasks.set(id, task)
   try {
-    const { written, rows, rejected, spilled } = await indexRepo(claim, { ...shared, writer: task })
+    const { written, rows, rejected, spilled } = await index(claim, task)
     outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
     await written.catch(() => undefined) // the main thread knows it first
   } catch (error) {
@@ -77,6 +79,11 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
   } finally {
     tasks.delete(id)
   }
+}
+
+async function index(claim: ClaimedRepo, writer: Task): Promise<IndexedRepo> {
+  using pace = paces.enter()
+  return await indexRepo(claim, { ...shared, writer, pace })
 }
 
 /** The writer of one repo, as `indexRepo` sees it. */
