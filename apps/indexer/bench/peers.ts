@@ -1,4 +1,4 @@
-// How much faster are the same CARs in the same Postgres by us than by the peers? `npm run bench:peers [-- --json] [--repos 1000]`
+// How much faster are the same CARs in the same Postgres by us than by the peers? `npm run bench:peers [-- --json] [--scale 0.05]`
 // [--rounds 3] [--sides ours,atcute]. Each side starts with the CARs in memory and a fresh database, and the clock stops at its last
 // commit; all but tap end with the very same rows in the same keyed tables, which is checked. The whole indexer and tap fetch the
 // CARs from a farm on loopback instead. Sides take turns, each in a process of its own.
@@ -16,7 +16,7 @@ import { runIndexer, startFarm } from './pipeline-run.ts'
 const { values } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
-    repos: { type: 'string', default: '1000' },
+    scale: { type: 'string', default: '0.05' },
     seed: { type: 'string', default: process.env.SEED ?? '1' },
     rounds: { type: 'string', default: '3' },
     sides: { type: 'string', default: '' },
@@ -33,11 +33,12 @@ interface Side {
 }
 
 const hosts = 8
+const scale = Number(values.scale)
 const { dir, repos } = await storeRepos({
   seed: Number(values.seed),
-  repos: Number(values.repos),
-  bigRepos: 0,
-  bigBytes: 0,
+  repos: Math.round(20_000 * scale),
+  bigRepos: 3,
+  bigBytes: 100 * 1024 * 1024 * scale,
 })
 const records = repos.reduce((sum, repo) => sum + repo.records, 0)
 await using postgres = await openBenchPostgres()
@@ -54,7 +55,7 @@ const sides = wanted([
   fromMemory('@atcute/repo + kysely', 'no hashes, no key order or depth, no signature'),
   {
     name: 'tap',
-    does: 'signature; (did, collection, rkey, cid) and the record as JSON into SQLite, no columns',
+    does: 'hashes and signature; (did, collection, rkey, cid) and the record as JSON into SQLite, no columns',
     run: () => runTap(dir, { hosts }),
     compared: false,
   },
