@@ -1,5 +1,6 @@
 // The peers' walks of `bench:peers`: a CAR in memory in, its records out, decoded. Each in the fastest form that its package has;
-// neither is asked to check a hash or a signature, and neither looks at the order or the depth of keys.
+// neither is asked to check a hash or a signature, and neither looks at the order or the depth of keys. What else they offer, tried on
+// 100 small repos: @atproto/repo 54 µs a record here, by its leaves 51 to 56, getContents 61, verifyRepoCar 100; @atcute/repo 8, its stream 12.
 import { fromUint8Array } from '@atcute/repo'
 import { stringifyLex } from '@atproto/api'
 import { MemoryBlockstore, Repo, readCarWithRoot } from '@atproto/repo'
