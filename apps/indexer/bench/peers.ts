@@ -32,6 +32,12 @@ interface Side {
   compared: boolean
 }
 
+/** Each with the side of ours that gets its CARs in the same way. */
+const peers = [
+  ['@atproto/repo + kysely', 'ours'],
+  ['@atcute/repo + kysely', 'ours'],
+  ['tap', 'the whole indexer'],
+] as const
 const hosts = 8
 const scale = Number(values.scale)
 const { dir, repos } = await storeRepos({
@@ -142,17 +148,17 @@ function report(settings: Record<string, string>): void {
       does: side.does,
     }
   })
-  const timeOf = (side: string) => cases.find((one) => one.side === side)?.medianMs
-  const ratio = (peer: string, own: string) => {
-    const [theirs, ours] = [timeOf(peer), timeOf(own)]
-    return theirs !== undefined && ours !== undefined ? [[`${name}/${peer}, of ${own}`, round(theirs / ours)]] : []
-  }
-  const ratios = Object.fromEntries([
-    ...ratio('@atproto/repo + kysely', 'ours'),
-    ...ratio('@atcute/repo + kysely', 'ours'),
-    ...ratio('tap', 'the whole indexer'),
-    ...ratio('tap', 'ours'),
-  ])
+  const ratios = Object.fromEntries(
+    peers.flatMap(([peer, own]) => {
+      const [theirs, ours] = [peer, own].map((side) => cases.find((one) => one.side === side))
+      if (theirs === undefined || ours === undefined) return []
+      const cpu = (one: typeof ours) => one.cpuMs + one.postgresCpuMs
+      return [
+        [`${name}/${peer}`, round(theirs.medianMs / ours.medianMs)],
+        [`${name}, CPU time with Postgres/${peer}`, round(cpu(theirs) / cpu(ours))],
+      ]
+    }),
+  )
   const result = { bench: 'peers', machine, cases, ratios, skipped }
   if (values.json) console.log(JSON.stringify(result))
   else console.dir(result, { depth: null })
