@@ -1,4 +1,4 @@
-// How much faster are the same CARs in the same Postgres by us than by the peers? `npm run bench:peers [-- --json] [--scale 0.05]`
+// How much faster are the same CARs in the same Postgres by us than by the peers? `npm run bench:peers [-- --json] [--scale 0.1]`
 // [--rounds 3] [--sides ours,atcute]. Each side starts with the CARs in memory and a fresh database, and the clock stops at its last
 // commit; all but tap end with the very same rows in the same keyed tables, which is checked. The whole indexer and tap fetch the
 // CARs from a farm on loopback instead. Sides take turns, each in a process of its own.
@@ -16,7 +16,7 @@ import { runIndexer, startFarm } from './pipeline-run.ts'
 const { values } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
-    scale: { type: 'string', default: '0.05' },
+    scale: { type: 'string', default: '0.1' },
     seed: { type: 'string', default: process.env.SEED ?? '1' },
     rounds: { type: 'string', default: '3' },
     sides: { type: 'string', default: '' },
