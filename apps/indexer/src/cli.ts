@@ -22,6 +22,8 @@ const crawlOptions = [
   'repoMemory',
   'spillDir',
   'spillLimit',
+  'egress',
+  'deadAfter',
   'maxAttempts',
   'retryDelay',
   'maxFailed',

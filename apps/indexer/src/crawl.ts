@@ -1,9 +1,12 @@
 // MANY repos: runs the stages discover, resolve and fetch side by side until nothing is left that could become due.
 // Input: an open database and a configuration; output: rows, and a state for every repo. The surprise: stages share nothing
-// but the database, so any of them can be killed at any point and goes on from what was committed.
-import { type DiscoverContext, discover, type Source } from './discover.ts'
+// but the database, so any of them can be killed at any point and goes on from what was committed. Of several processes one has
+// each listing, and one resolves; all of them fetch.
+import type { DiscoverContext, Source } from './discover.ts'
 import { errorClass } from './errors.ts'
 import { type FetchContext, fetchRepos } from './fetch-repos.ts'
+import { withLease } from './leases.ts'
+import { discoverOnce } from './listing-owner.ts'
 import { type ResolveContext, resolveRepos } from './resolve-repos.ts'
 import type { State } from './state.ts'
 
@@ -31,7 +34,7 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
   const listing = (async () => {
     for (const source of context.sources) {
       try {
-        await discover(source, { ...context.discover, signal })
+        await discoverOnce(source, { ...context.discover, signal })
       } catch (error) {
         if (signal.aborted || (errorClass(error) ?? 'stop-run') === 'stop-run') throw error
         context.discover.log.error({ err: error, source: source.name }, 'the listing could not be read to its end')
@@ -46,7 +49,9 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
     const listed = progress.discovered
     return !listed || (await context.state.unresolvedLeft())
   }
-  const resolving = resolveRepos({ ...context.resolve, signal, moreToCome: moreToResolve }).then(() => {
+  const resolving = withLease(context.state, { name: 'resolve', signal }, (signal) =>
+    resolveRepos({ ...context.resolve, signal, moreToCome: moreToResolve }),
+  ).then(() => {
     resolved = true
   })
 

@@ -8,7 +8,6 @@ export interface Tables {
   hosts: {
     id: Generated<number>
     origin: string
-    process: number | null
     accounts: number | null
     failures: Generated<number>
     cool_until: Time | null
@@ -70,6 +69,10 @@ export interface Tables {
     place: string
     started_at: Generated<Date>
     beat_at: Generated<Date>
+    session: string | null
+    dead_after_ms: Generated<number>
+    idle_since: Time | null
   }
+  host_leases: { host_id: number; egress: string; process: number; taken_at: Generated<Date> }
   leases: { name: string; process: number; taken_at: Generated<Date> }
 }

@@ -33,10 +33,12 @@ export interface FetchContext {
   signal: AbortSignal
   /** False once no repo can become due any more: then the stage ends when nothing is in flight. */
   moreToCome: () => Promise<boolean>
+  /** Writes down what is known of hosts; another process that takes one over goes on from there. */
+  saveHosts: () => Promise<void>
 }
 
 export async function fetchRepos(context: FetchContext): Promise<void> {
-  const { hosts, budget, signal } = context
+  const { state, hosts, budget, signal } = context
   const queues = new HostQueues(context)
   const wakeup = new Wakeup()
   const inFlight = new Set<Promise<void>>()
@@ -60,10 +62,12 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
       if (failure) throw failure
       if (Date.now() >= lookAtMs) {
         const startedMs = Date.now()
-        await queues.lookForWork()
+        const hasWork = await queues.lookForWork()
+        await state.setIdle(!hasWork && inFlight.size === 0)
         lookAtMs = Date.now() + Math.max(minLookForWorkMs, (Date.now() - startedMs) * 20)
       }
-      const full = budget.heldBytes > budget.limitBytes * busyShare || unwritten.size >= maxUnwritten
+      // A process that was stopped and goes on may have lost its hosts to others: it asks when a beat has told.
+      const full = !state.isSure || budget.heldBytes > budget.limitBytes * busyShare || unwritten.size >= maxUnwritten
       const turn = full ? { waitMs: undefined } : hosts.next()
       if ('origin' in turn) {
         track(

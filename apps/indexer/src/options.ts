@@ -127,6 +127,20 @@ export const optionTable = {
     help: 'threads that fetch, walk and encode repos, beside the one that feeds Postgres (default: cores less one, 1 to 8)',
     parse: parseCount,
   }),
+  egress: spec<string>({
+    flags: '--egress <name>',
+    env: 'INDEXER_EGRESS',
+    default: '',
+    help: 'of several processes on one database, those behind another address: hosts limit each address by itself (default: all behind one)',
+    parse: parseEgress,
+  }),
+  deadAfter: spec<number>({
+    flags: '--dead-after <seconds>',
+    env: 'INDEXER_DEAD_AFTER',
+    default: 30,
+    help: 'what this process holds goes to others when it has shown no sign of life for so long',
+    parse: parseDeadAfter,
+  }),
   maxAttempts: spec<number>({
     flags: '--max-attempts <n>',
     env: 'INDEXER_MAX_ATTEMPTS',
@@ -251,6 +265,18 @@ function parseSeconds(text: string): number {
   const seconds = Number(text)
   if (seconds >= 0.001 && seconds <= 86_400) return seconds
   throw new InvalidArgumentError(`"${text}" is not a number of seconds from 0.001 to 86400`)
+}
+
+function parseEgress(text: string): string {
+  if (/^[\w.:-]{0,64}$/.test(text)) return text
+  throw new InvalidArgumentError('an egress name is letters, digits, and _ . : -, at most 64')
+}
+
+/** A third of a second between beats at least: below it, a busy process would be taken for a dead one. */
+function parseDeadAfter(text: string): number {
+  const seconds = parseSeconds(text)
+  if (seconds >= 2) return seconds
+  throw new InvalidArgumentError('at least 2 seconds')
 }
 
 function parseVerify(text: string): 'full' | 'structure' {

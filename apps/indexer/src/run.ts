@@ -6,6 +6,7 @@ import { removeStaleSpills } from 'repo-stream'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import type { Database } from './database.ts'
+import { insist } from './database-transact.ts'
 import { relaySource } from './discover.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
@@ -15,6 +16,7 @@ import { otherTurns } from './hosts-turns.ts'
 import { type Http, openHttp } from './http.ts'
 import type { HttpLimits } from './http-limits.ts'
 import { type IndexPool, openIndexPool } from './index-pool.ts'
+import { withLease } from './leases.ts'
 import { type LocalDirectory, openLocalDirectory } from './local-directory.ts'
 import type { Log } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
@@ -60,7 +62,11 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
   const { database } = opened
   const { contact, allowPrivateHosts } = options
   await using http = openHttp({ version, contact, allowPrivateHosts, limits: io.httpLimits ?? {} })
-  const state = await openState(database, { log: io.log })
+  const state = await openState(database, {
+    egress: options.egress,
+    deadAfterMs: options.deadAfter * 1000,
+    log: io.log,
+  })
   const writer = openWriter({ database, config, process: () => state.process })
   const parts = {
     config,
@@ -82,7 +88,7 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
     await writer.settleGone(options.inactive)
     // The first full pass ends with the indexes that would have slowed it down.
     if (parts.progress.unlisted.length === 0) {
-      await finish(database, { config, signal: io.signal, onProgress: showIndexes(io) })
+      await finishOnce(parts, io)
     }
   } catch (error) {
     if (!isInterruption(error, io.signal)) throw error
@@ -95,6 +101,14 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
     ? `${JSON.stringify({ ...summary, errors: Object.fromEntries(summary.errors) })}\n`
     : renderSummary(summary)
   return { output, exitCode: exitCodeOf(summary, parts.progress, options) }
+}
+
+/** One process builds the indexes; the others wait, and one takes over should it die. */
+async function finishOnce({ database, config, state }: Parts, io: RunIo): Promise<void> {
+  const onProgress = showIndexes(io)
+  await withLease(state, { name: 'finish', signal: io.signal }, (signal) =>
+    insist(() => finish(database, { config, signal, onProgress }), { signal }),
+  )
 }
 
 interface Parts {
@@ -117,12 +131,12 @@ async function crawlShown(options: Options, parts: Parts, io: RunIo): Promise<vo
     limits: options.allowPrivateHosts ? unpacedHosts : undefined,
   })
   const { database, http, state } = parts
-  await using _memory = await keepHosts(hosts, database)
+  await using memory = await keepHosts(hosts, database)
   const plcUrl = options.plcExport ? options.plc[0] : undefined
   await using directory = plcUrl ? openLocalDirectory({ database, state, http, plcUrl, log: io.log }) : undefined
   await using pool = startPool(options, parts, { ...io, hosts })
   await using _display = showProgress(parts, io)
-  await crawl(assemble(options, parts, { ...io, hosts, pool, directory }), parts.progress)
+  await crawl(assemble(options, parts, { ...io, hosts, pool, directory, saveHosts: memory.save }), parts.progress)
   io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
 }
 
@@ -160,9 +174,15 @@ function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boole
   return aborted && (error === reason || (error instanceof Error && error.name === 'AbortError'))
 }
 
-type CrawlIo = RunIo & { hosts: Hosts; pool: IndexPool; directory: LocalDirectory | undefined }
+interface CrawlIo extends RunIo {
+  hosts: Hosts
+  pool: IndexPool
+  directory: LocalDirectory | undefined
+  saveHosts: () => Promise<void>
+}
 
-function assemble(options: Options, parts: Parts, { log, signal, hosts, pool, directory }: CrawlIo): CrawlContext {
+function assemble(options: Options, parts: Parts, io: CrawlIo): CrawlContext {
+  const { log, signal, hosts, pool, directory, saveHosts } = io
   const { http, state, metrics, budget } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
@@ -187,6 +207,7 @@ function assemble(options: Options, parts: Parts, { log, signal, hosts, pool, di
       budget,
       resolver,
       indexRepo: pool.indexRepo,
+      saveHosts,
     },
     signal,
   }
