@@ -1,12 +1,13 @@
 // What whole servers do while a crawl runs: relays that list badly, hosts and directories that die, accounts that move.
 // One crawl each, of some dozen accounts.
-import { json, type Reply } from 'indexer/demo/server.ts'
+import { json } from 'indexer/demo/server.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
 import { buildRepo, makeSigningKey, tidFromMicros } from 'repo-stream/fixtures'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { compareWithTruth, crawlFake, readOutcomes } from './crawl-fake.ts'
 import type { ListingFault } from './fake-listings.ts'
 import { type FakeNetwork, startFakeNetwork } from './fakes.ts'
+import { limitHosts } from './limiting-hosts.ts'
 
 let network: FakeNetwork
 let database: TestDatabase
@@ -167,27 +168,10 @@ test('an account that moves while the crawl runs is fetched from its new host', 
 
 test('a host that limits requests is asked as fast as it allows, and never has to say 429', async () => {
   await using one = await startFakeNetwork({ seed: 3, accounts: 60, pdsCount: 1, bigRepos: { count: 0, records: 0 } })
-  const [limit, windowSeconds] = [40, 4]
-  let [left, endsMs, refused] = [0, 0, 0]
-  one.intercept = async (request, role): Promise<Reply | undefined> => {
-    if (role.kind !== 'pds' || request.method !== 'com.atproto.sync.getRepo') return undefined
-    if (Date.now() >= endsMs) [left, endsMs] = [limit, Date.now() + windowSeconds * 1000]
-    const headers = {
-      'ratelimit-limit': String(limit),
-      'ratelimit-policy': `${limit};w=${windowSeconds}`,
-      'ratelimit-reset': String(Math.ceil(endsMs / 1000)),
-      'ratelimit-remaining': String(Math.max(0, --left)),
-    }
-    if (left >= 0) {
-      const reply = await one.handle(request, role)
-      return { ...reply, headers: { ...reply.headers, ...headers } }
-    }
-    refused++
-    return json(429, { error: 'RateLimitExceeded', message: 'Too Many Requests' }, { ...headers, 'retry-after': '4' })
-  }
+  const hosts = limitHosts(one, { limit: 40, windowSeconds: 4 })
   const startedMs = performance.now()
   expect((await crawlFake(one, database)).exitCode).toBe(0)
-  expect(refused).toBe(0)
+  expect(hosts.refused).toBe(0)
   expect(performance.now() - startedMs).toBeLessThan(60_000) // the limit alone asks for 6 seconds; a host given up for a while, for minutes
   const states = Array.from((await readOutcomes(database)).values(), ({ state }) => state)
   expect(states.filter((state) => state !== 'done' && state !== 'gone')).toEqual([])

@@ -40,7 +40,7 @@ export function randomBlows(random: Random, timed: number): Blow[] {
   return shuffle([...steps, ...times], random)
 }
 
-function shuffle<T>(items: T[], random: Random): T[] {
+export function shuffle<T>(items: T[], random: Random): T[] {
   const keyed = items.map((item) => ({ item, key: random.fraction() }))
   return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item)
 }

@@ -33,8 +33,12 @@ export async function openTenure(database: Database, options: TenureOptions): Pr
   let beatAtMs = performance.now()
   let process = await insertProcess(database, { egress, deadAfterMs })
   let lost = new AbortController()
-  const released = await releaseDead(database, process)
-  if (released > 0) log?.info({ repos: released }, 'released what a dead process held')
+  const sweep = async () => {
+    const released = await releaseDead(database, process)
+    if (released > 0) log?.info({ repos: released }, 'released what a dead process held')
+    return released
+  }
+  await sweep()
 
   const beating = repeat(deadAfterMs / 6, async () => {
     const sentAtMs = performance.now()
@@ -46,7 +50,7 @@ export async function openTenure(database: Database, options: TenureOptions): Pr
       log?.warn({ process }, 'taken for dead: what was claimed before belongs to others now')
     }
     beatAtMs = sentAtMs
-    await releaseDead(database, process)
+    await sweep()
   })
 
   return {
@@ -60,7 +64,7 @@ export async function openTenure(database: Database, options: TenureOptions): Pr
     get isSure() {
       return performance.now() - beatAtMs < (deadAfterMs * 5) / 6
     },
-    releaseDead: () => releaseDead(database, process),
+    releaseDead: sweep,
     async end() {
       await beating.stop()
       step('before-release')
