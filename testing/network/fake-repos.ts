@@ -79,6 +79,8 @@ const repoFaults = {
   },
   /** A repo, and after it blocks that nothing refers to, without end. */
   endless: async (context: RepoContext) => plain(carReply(endless(await carOf(context)))),
+  /** A repo, and after it 40 MiB of its last block again: more than a repo in its host's slot. */
+  huge: async (context: RepoContext) => plain(carReply(padded(await carOf(context)))),
   /** A repo, and after it 256 MiB of its last block again, all in about a MiB. */
   'gzip bomb': async (context: RepoContext) => ({
     status: 200,
@@ -196,6 +198,12 @@ function* endless(car: Uint8Array): Generator<Uint8Array> {
   yield car
   const many = lastBlockRepeated(car, 64 * 1024)
   for (;;) yield many
+}
+
+function* padded(car: Uint8Array): Generator<Uint8Array> {
+  yield car
+  const part = lastBlockRepeated(car, 1024 * 1024)
+  for (let count = 0; count < 40; count++) yield part
 }
 
 /** gzip members may follow one another: the repo, then 64 times the same 4 MiB. */

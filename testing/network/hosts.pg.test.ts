@@ -1,6 +1,6 @@
 // What whole servers do while a crawl runs: relays that list badly, hosts and directories that die, accounts that move.
 // One crawl each, of some dozen accounts.
-import { json } from 'indexer/demo/server.ts'
+import { json, type Reply } from 'indexer/demo/server.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
 import { buildRepo, makeSigningKey, tidFromMicros } from 'repo-stream/fixtures'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -176,6 +176,33 @@ test('a host that limits requests is asked as fast as it allows, and never has t
   const states = Array.from((await readOutcomes(database)).values(), ({ state }) => state)
   expect(states.filter((state) => state !== 'done' && state !== 'gone')).toEqual([])
 })
+
+test('a huge download leaves its slot to the other repos of its host', async () => {
+  const [huge, ...others] = active().filter(({ pds }) => pds === 0)
+  if (huge === undefined || others.length === 0) throw new Error('a host with several accounts')
+  network.repoFault(huge, 'huge')
+  const othersAsked = Promise.withResolvers<void>()
+  const asked = new Set<string>()
+  network.intercept = async (request, role) => {
+    const did = request.params.get('did')
+    if (role.kind !== 'pds' || role.index !== 0 || did === null) return undefined
+    if (did !== huge.did) {
+      asked.add(did)
+      if (others.every((other) => asked.has(other.did))) othersAsked.resolve()
+      return undefined
+    }
+    const reply = await network.handle(request, role)
+    return { ...reply, body: endsAfter(reply.body, othersAsked.promise) }
+  }
+  expect((await crawlFake(network, database, { options: { hostConcurrency: 1, maxAttempts: 1 } })).exitCode).toBe(0)
+  await expectWholeNetwork()
+})
+
+async function* endsAfter(body: Reply['body'], moment: Promise<void>): AsyncGenerator<Uint8Array> {
+  if (typeof body !== 'object' || body instanceof Uint8Array) throw new Error('a streamed body')
+  yield* body
+  await moment
+}
 
 test('an account of did:web is resolved at its own domain and crawled', async () => {
   const pds = network.pdsUrls[0] ?? ''

@@ -149,6 +149,7 @@ const walkErrorClasses: Partial<Record<RepoStreamErrorCode, ErrorClass>> = {
   MissingBlock: 'retry',
   DiskFull: 'retry',
   DiskFailed: 'retry',
+  StoreBudgetSpent: 'retry',
 }
 
 /** Codes of repo-stream that only a bug of ours can cause. */

@@ -16,6 +16,8 @@ import type { RowChunk, WriteOutcome, Writer } from './write.ts'
 const entriesPerChunk = 2000
 /** A rev is a time; one further ahead than this would win against every later one. */
 const maxRevAheadMs = 10 * 60_000
+/** One repo leaves room for others on the disk that they share. */
+const maxShareOfSpills = 0.5
 /** Page cache of a walk on disk; measured in packages/repo-stream/RESULTS.md. */
 const diskCacheBytes = 8 * 1024 * 1024
 
@@ -32,7 +34,8 @@ export interface IndexContext {
   /** Rows past this go to Postgres while the repo is walked, in a transaction of its own. */
   largeRepoBytes: number
   spillDir: string
-  spillLimitBytes: number
+  /** The disk that all walks share. */
+  spills: MemoryBudget
   verify: 'full' | 'structure'
   signal: AbortSignal
 }
@@ -106,7 +109,8 @@ async function openWalk(claim: ClaimedRepo, projection: Projection, context: Ind
   }
   const store = await openDiskStore(spillPath(context.spillDir), {
     cacheBytes: diskCacheBytes,
-    maxStoredBytes: context.spillLimitBytes,
+    maxStoredBytes: context.spills.limitBytes * maxShareOfSpills,
+    budget: context.spills,
   })
   const { commit, driver } = await car.finishLoading(store)
   return { commit, driver, spilled: true, [Symbol.asyncDispose]: () => driver.close() }

@@ -95,22 +95,22 @@ export const optionTable = {
   spillLimit: spec<number>({
     flags: '--spill-limit <size>',
     env: 'INDEXER_SPILL_LIMIT',
-    default: 4096 * MiB,
-    help: 'bytes that one repo may put on the disk',
+    default: 16384 * MiB,
+    help: 'bytes that all repos in flight may put on the disk together, and one of them half of that',
     parse: parseSize,
   }),
   concurrency: spec<number>({
     flags: '--concurrency <n>',
     env: 'INDEXER_CONCURRENCY',
-    default: 64,
+    default: 256,
     help: 'repos fetched at the same time',
     parse: parseCount,
   }),
   hostConcurrency: spec<number>({
     flags: '--host-concurrency <n>',
     env: 'INDEXER_HOST_CONCURRENCY',
-    default: 16,
-    help: 'repos fetched at the same time from one host',
+    default: 128,
+    help: 'repos fetched at the same time from one host; its pace is what limits it, so this is for slow ones',
     parse: parseCount,
   }),
   resolveConcurrency: spec<number>({

@@ -35,6 +35,8 @@ import { openWriter, type Writer } from './write.ts'
 
 /** Rows of one repo past this go to Postgres while the repo is walked, in a transaction of its own. */
 const largeRepoBytes = 8 * 1024 * 1024
+/** "More than 20 MB is already called large"; such downloads sit in a lane of their own, not in their host's slots. */
+const hugeBytes = 32 * 1024 * 1024
 /** More threads than this give Postgres more than one server takes. */
 const maxThreads = 8
 
@@ -77,6 +79,7 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
     writer,
     metrics: new RunMetrics(),
     budget: new MemoryBudget(options.memory),
+    spills: new MemoryBudget(options.spillLimit),
     progress: { discovered: false, unlisted: [] } satisfies CrawlProgress as CrawlProgress,
   }
   try {
@@ -120,6 +123,7 @@ interface Parts {
   writer: Writer
   metrics: RunMetrics
   budget: MemoryBudget
+  spills: MemoryBudget
   progress: CrawlProgress
 }
 
@@ -145,8 +149,8 @@ function startPool(
   parts: Parts,
   { hosts, httpLimits = {}, signal }: RunIo & { hosts: Hosts },
 ): IndexPool {
-  const { config, spillDir, writer, metrics, budget } = parts
-  const { contact, allowPrivateHosts, plc, repoMemory, spillLimit, verify } = options
+  const { config, spillDir, writer, metrics, budget, spills } = parts
+  const { contact, allowPrivateHosts, plc, repoMemory, verify } = options
   return openIndexPool({
     threads: options.threads ?? Math.max(1, Math.min(availableParallelism() - 1, maxThreads)),
     setup: {
@@ -156,8 +160,9 @@ function startPool(
       budget: { limitBytes: budget.limitBytes, shared: budget.shared },
       repoMemoryBytes: repoMemory,
       largeRepoBytes,
+      hugeBytes,
       spillDir,
-      spillLimitBytes: spillLimit,
+      spills: { limitBytes: spills.limitBytes, shared: spills.shared },
       verify,
     },
     writer,
@@ -183,7 +188,7 @@ interface CrawlIo extends RunIo {
 
 function assemble(options: Options, parts: Parts, io: CrawlIo): CrawlContext {
   const { log, signal, hosts, pool, directory, saveHosts } = io
-  const { http, state, metrics, budget } = parts
+  const { http, state, metrics, budget, spills } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
   return {
@@ -205,6 +210,7 @@ function assemble(options: Options, parts: Parts, io: CrawlIo): CrawlContext {
       log,
       retry,
       budget,
+      spills,
       resolver,
       indexRepo: pool.indexRepo,
       saveHosts,
