@@ -54,6 +54,7 @@ function buildProgram(): Command {
     'plc',
     'plcExport',
     ...databaseOptions,
+    'citus',
     ...crawlOptions,
     'allowPrivateHosts',
     'contact',

@@ -19,13 +19,15 @@ export const errorCodes = {
   BadConfig: 'stop-run',
   /** A view must change for the new config, but a view or function of yours depends on it. Drop yours, start again, make it anew. */
   SchemaInUse: 'stop-run',
+  /** `--citus`, but the database has no such extension. Make it on the coordinator: `create extension citus`; or leave the option out. */
+  CitusMissing: 'stop-run',
   /** The database cannot be reached, or was lost and did not come back. Start again: nothing that was done is lost. */
   DatabaseUnavailable: 'stop-run',
   /** The database's disk is full, or it has no memory left. Free some and start again: what was committed stays. */
   DatabaseFull: 'stop-run',
   /** A key was there already, which the fence excludes: a bug. Report it with the message. */
   DuplicateKey: 'stop-run',
-  /** Another process lists this source: two runs share it. Stop one of them. */
+  /** Another process lists this source, for this one was taken for dead. Waited for: it goes on when that process is done or dead. */
   SourceTaken: 'stop-run',
   /** The database went away, or had a deadlock, while a large repo was written; nothing of it was. The repo is tried again. */
   WriteInterrupted: 'retry',
@@ -165,6 +167,6 @@ export function errorClass(error: unknown): ErrorClass | undefined {
 /** 2 for a mistake of the caller, 75 for what may go away by itself, 1 for a bug. */
 export function exitCodeOf(error: unknown): 1 | 2 | 75 {
   if (!(error instanceof IndexerError)) return 1
-  if (error.code === 'BadUsage' || error.code === 'BadConfig') return 2
+  if (error.code === 'BadUsage' || error.code === 'BadConfig' || error.code === 'CitusMissing') return 2
   return error.code === 'DuplicateKey' ? 1 : 75
 }

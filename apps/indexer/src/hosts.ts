@@ -21,8 +21,8 @@ export const defaultHostLimits = {
   recoveryMs: 600_000,
   /** `ratelimit-reset` and `date` have whole seconds. */
   resetMarginMs: 1000,
-  /** The pace is what limits a host that is well; this is halved when it is not. 20 a second at 12 seconds each. */
-  hostConcurrency: 256,
+  /** The pace is what limits a host that is well; this is halved when it is not. 20 a second at 6 seconds each; `--host-concurrency`. */
+  hostConcurrency: 128,
   /** Fewer than any limit that makes sense for a window. */
   firstConcurrency: 20,
   /** With one failure in 20, five in a row are met every 3 million requests. */

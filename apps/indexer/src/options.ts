@@ -54,6 +54,12 @@ export const optionTable = {
     help: 'Postgres schema that holds every table and view',
     parse: parseSchema,
   }),
+  citus: spec<boolean>({
+    flags: '--citus',
+    env: 'INDEXER_CITUS',
+    default: false,
+    help: 'spread the collection tables over the nodes of a Citus cluster, whose coordinator is --database: experimental',
+  }),
   config: spec<string | undefined>({
     flags: '--config <file>',
     env: 'INDEXER_CONFIG',

@@ -8,6 +8,7 @@ import { sqlState } from './database-errors.ts'
 import { transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 import { type AppliedTable, createSchemaChanges, recordWork, workFor } from './schema-changes.ts'
+import { distributeTables } from './schema-citus.ts'
 import { functionStatements } from './schema-functions.ts'
 import {
   columnDefinition,
@@ -35,7 +36,7 @@ export interface SchemaChange {
 /** Throws `SchemaInUse` when a view must change that something of the user's depends on. */
 export async function applySchema(
   database: { pool: Pool; schema: string },
-  { config }: { config: Config },
+  { config, citus = false }: { config: Config; citus?: boolean },
 ): Promise<SchemaChange> {
   const { pool, schema } = database
   return transact(pool, async (client) => {
@@ -47,6 +48,7 @@ export async function applySchema(
     const applied = await readApplied(client, schema)
     const change: SchemaChange = { created: [], changed: [], removed: [] }
     for (const table of config.tables) await applyTable({ client, schema, config, change, applied }, table)
+    if (citus) await distributeTables(client, { config, schema })
     for (const [name, { removed }] of applied) {
       if (removed || config.tables.some((table) => table.name === name)) continue
       await client.query(`update ${schema}.collections set removed_at = now() where name = $1`, [name])
