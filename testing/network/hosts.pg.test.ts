@@ -1,5 +1,9 @@
 // What whole servers do while a crawl runs: relays that list badly, hosts and directories that die, accounts that move.
 // One crawl each, of some dozen accounts.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { json, type Reply } from 'indexer/demo/server.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
 import { buildRepo, makeSigningKey, tidFromMicros } from 'repo-stream/fixtures'
@@ -8,6 +12,7 @@ import { compareWithTruth, crawlFake, readOutcomes } from './crawl-fake.ts'
 import type { ListingFault } from './fake-listings.ts'
 import { type FakeNetwork, startFakeNetwork } from './fakes.ts'
 import { limitHosts } from './limiting-hosts.ts'
+import { runIndexer } from './run-indexer.ts'
 
 let network: FakeNetwork
 let database: TestDatabase
@@ -203,6 +208,31 @@ async function* endsAfter(body: Reply['body'], moment: Promise<void>): AsyncGene
   yield* body
   await moment
 }
+
+test('where the system permits few open files, fewer repos are in flight, and none fails for it', async () => {
+  await network.close()
+  network = await startFakeNetwork({ seed: 9, accounts: 300, pdsCount: 13, bigRepos: { count: 0, records: 0 } })
+  const [maxFiles, dataDir] = [190, await mkdtemp(join(tmpdir(), 'few-files-'))]
+  let [inFlight, most] = [0, 0]
+  network.intercept = async ({ method }, role) => {
+    if (role.kind !== 'pds' || method !== 'com.atproto.sync.getRepo') return undefined
+    most = Math.max(most, ++inFlight)
+    await sleep(50)
+    inFlight--
+    return undefined
+  }
+  const args = ['run', '--no-live', '--relay', network.relayUrl, '--plc', network.plcUrl, '--allow-private-hosts']
+  const { exitCode, stderr } = await runIndexer(
+    [...args, '--database', database.url, '--data-dir', dataDir, '--collections', '*', '--log-json'],
+    { within: ['sh', '-c', `ulimit -n ${maxFiles} && exec "$@"`, 'sh'] },
+  )
+  await rm(dataDir, { recursive: true })
+  expect(exitCode, stderr.slice(-2000)).toBe(0)
+  expect(stderr).toContain('few open files')
+  expect(stderr).not.toContain('EMFILE')
+  expect(most).toBeLessThanOrEqual((maxFiles - 150) / 3)
+  await expectWholeNetwork()
+})
 
 test('an account of did:web is resolved at its own domain and crawled', async () => {
   const pds = network.pdsUrls[0] ?? ''

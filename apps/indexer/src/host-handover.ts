@@ -12,13 +12,13 @@ const lookEveryMs = 1_000
 const keepAwayMs = 10_000
 
 export interface HandoverContext {
-  state: Pick<State, 'idlePeers' | 'dropHost'>
+  state: Pick<State, 'idlePeers' | 'dropHosts'>
   hosts: Hosts
   log: Log
   /** Writes down what is known of hosts; the next one goes on from there. */
   saveHosts: () => Promise<void>
-  /** Gives back the claims of a host that nobody has asked for yet. */
-  releaseClaims: (origin: string) => Promise<void>
+  /** Gives back the claims of these hosts that nobody has asked for yet. */
+  releaseClaims: (origins: readonly string[]) => Promise<void>
 }
 
 export class HostHandover {
@@ -69,9 +69,9 @@ export class HostHandover {
     const quiet = [...this.#leaving].filter(([origin]) => (inFlight.get(origin) ?? 0) === 0)
     if (quiet.length === 0) return
     await saveHosts()
-    for (const [origin, hostId] of quiet) {
-      await releaseClaims(origin)
-      await state.dropHost(hostId)
+    await releaseClaims(quiet.map(([origin]) => origin))
+    await state.dropHosts(quiet.map(([, hostId]) => hostId))
+    for (const [origin] of quiet) {
       this.#awayUntilMs.set(origin, Date.now() + keepAwayMs)
       this.#leaving.delete(origin)
     }

@@ -27,13 +27,13 @@ export function createHostLeases({ database: { pool }, tenure, leased }: StateCo
       return rows
     },
 
-    /** Another process may ask it from now on. Its claims must have been settled or released. */
-    async dropHost(hostId: number): Promise<void> {
+    /** Other processes may ask them from now on. Their claims must have been settled or released. */
+    async dropHosts(hostIds: readonly number[]): Promise<void> {
       step('before-host-drop')
-      leased.delete(hostId)
+      for (const hostId of hostIds) leased.delete(hostId)
       await ask(pool, {
-        text: `delete from host_leases where host_id = $1 and egress = $2 and process = $3`,
-        values: [hostId, tenure.egress, tenure.process],
+        text: `delete from host_leases where host_id = any($1) and egress = $2 and process = $3`,
+        values: [hostIds, tenure.egress, tenure.process],
       })
     },
 

@@ -39,7 +39,7 @@ export class HostQueues {
   constructor(context: HostQueuesContext) {
     this.#context = context
     this.#process = context.state.process
-    this.#handover = new HostHandover({ ...context, releaseClaims: (origin) => this.#release(origin) })
+    this.#handover = new HostHandover({ ...context, releaseClaims: (origins) => this.#release(origins) })
   }
 
   isEmpty(): boolean {
@@ -101,7 +101,7 @@ export class HostQueues {
     deadSinceMs: number
   }): Promise<void> {
     const { state, hosts, log } = this.#context
-    await this.#release(origin)
+    await this.#release([origin])
     const message = `${origin} has not answered since ${new Date(deadSinceMs).toISOString()}`
     const repos = await state.failHost(hostId, { code: 'HostDead', message, retryAt: failedRetryAt() })
     hosts.setWork(origin, false)
@@ -149,17 +149,15 @@ export class HostQueues {
     return claiming
   }
 
-  async #release(origin: string): Promise<void> {
-    const claims = this.#waiting.get(origin) ?? []
-    this.#waiting.delete(origin)
+  async #release(origins: readonly string[]): Promise<void> {
+    const claims = origins.flatMap((origin) => this.#waiting.get(origin) ?? [])
+    for (const origin of origins) this.#waiting.delete(origin)
     this.#waitingRepos -= claims.length
     await this.#context.state.releaseClaims(claims)
   }
 
   /** At the end of a run: what was claimed and never asked for waits again. */
-  async releaseAll(): Promise<void> {
-    const claims = [...this.#waiting.values()].flat()
-    this.#waiting.clear()
-    if (claims.length > 0) await this.#context.state.releaseClaims(claims)
+  releaseAll(): Promise<void> {
+    return this.#release([...this.#waiting.keys()])
   }
 }

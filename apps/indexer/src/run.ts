@@ -8,6 +8,7 @@ import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import type { Database } from './database.ts'
 import { insist } from './database-transact.ts'
 import { relaySource } from './discover.ts'
+import { reposForHandles } from './file-handles.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
 import { createHosts, type Hosts, unpacedHosts } from './hosts.ts'
@@ -128,9 +129,12 @@ interface Parts {
 }
 
 async function crawlShown(options: Options, parts: Parts, io: RunIo): Promise<void> {
+  const maxInFlight = reposForHandles(options.concurrency)
+  if (maxInFlight < options.concurrency)
+    io.log.warn({ maxInFlight }, 'the system permits few open files (ulimit -n): fewer repos are fetched at a time')
   const hosts = createHosts({
     now: Date.now,
-    maxInFlight: options.concurrency,
+    maxInFlight,
     hostConcurrency: options.hostConcurrency,
     limits: options.allowPrivateHosts ? unpacedHosts : undefined,
   })

@@ -94,6 +94,54 @@ test('a host belongs to one process until that process ends', async () => {
   await two.end()
 })
 
+test('processes with different egresses may ask the same host, and never for the same repo', async () => {
+  await using database = await openTestDatabase()
+  const [one, two] = [await openState(database), await openState(database, { egress: 'b' })]
+  await one.readSource('relay')
+  const repos = ['a', 'b', 'c'].map((name) => ({ did: `did:plc:${name}` }))
+  await one.commitPage({ ...page(repos), host: 'https://pds.test' })
+  const hostId = (await one.hostsWithWork())[0]?.hostId ?? 0
+  const claims = [await one.claimRepos(hostId, 2), await two.claimRepos(hostId, 2)].flat()
+  expect(claims.map(({ did }) => did).sort()).toEqual(repos.map(({ did }) => did))
+  expect(await two.hostsWithWork()).toEqual([])
+  await one.end()
+  await two.end()
+})
+
+test('a host that is given away is of another process, and a process that has none is known', async () => {
+  await using database = await openTestDatabase()
+  const [one, two] = [await openState(database), await openState(database)]
+  await one.readSource('relay')
+  await one.commitPage({ ...page([{ did: 'did:plc:a' }, { did: 'did:plc:b' }]), host: 'https://pds.test' })
+  const hostId = (await one.hostsWithWork())[0]?.hostId ?? 0
+  expect(await one.leaseHosts([hostId])).toMatchObject([{ hostId, origin: 'https://pds.test' }])
+  expect(await two.leaseHosts([hostId])).toEqual([])
+  expect(await one.hostsWithWork()).toMatchObject([{ hostId, ours: true }])
+  await two.setIdle(true)
+  expect([await one.idlePeers(), await two.idlePeers()]).toEqual([1, 0])
+  await one.dropHosts([hostId])
+  expect(await two.hostsWithWork()).toMatchObject([{ hostId, ours: false }])
+  expect(await two.leaseHosts([hostId])).toHaveLength(1)
+  await two.setIdle(false)
+  expect(await one.idlePeers()).toBe(0)
+  expect(await one.claimRepos(hostId, 9)).toEqual([])
+  await one.end()
+  await two.end()
+})
+
+test('a source that was listed since the first of the living processes began is not listed again', async () => {
+  await using database = await openTestDatabase()
+  const one = await openState(database)
+  expect(await one.wasListed('relay')).toBe(false)
+  await one.readSource('relay')
+  await one.commitPage({ ...page([{ did: 'did:plc:a' }]), finished: true })
+  const two = await openState(database)
+  expect(await two.wasListed('relay')).toBe(true)
+  await one.end()
+  expect(await two.wasListed('relay')).toBe(false)
+  await two.end()
+})
+
 test('claims of a process that is gone or silent are given back, and its tokens are void', async () => {
   await using database = await openTestDatabase()
   const dead = await openState(database)
