@@ -51,6 +51,22 @@ test('three processes never make a host that limits requests say 429, and fetch 
   expect(await inspectCrawl(database, network)).toEqual([])
 }, 120_000)
 
+test('when the process that asks a limiting host is killed, the next one goes on at its pace', async () => {
+  await startNetwork({ accounts: 80, pdsCount: 1 })
+  const hosts = limitHosts(network, { limit: 40, windowSeconds: 4 })
+  const results = await crawlTogether({ network, database }, [{}, {}], async (members) => {
+    while (network.requests.getRepo.size < 40) await sleep(50)
+    const { rows } = await database.pool.query<{ pid: number }>(
+      `select split_part(place, ' ', 3)::int as pid from host_leases l join processes p on p.id = l.process`,
+    )
+    expect(members.map(({ pid }) => pid)).toContain(rows[0]?.pid)
+    signalGroup(rows[0]?.pid ?? 0, 'SIGKILL')
+  })
+  expect(exitsOf(results).sort(), results.map(({ stderr }) => stderr.slice(-1000)).join()).toEqual([0, 'SIGKILL'])
+  expect(hosts.refused).toBe(0)
+  expect(await inspectCrawl(database, network)).toEqual([])
+}, 120_000)
+
 test('a process that comes later is given hosts, whose limits hold all the same', async () => {
   await startNetwork({ accounts: 360, pdsCount: 6 })
   const hosts = limitHosts(network, { limit: 20, windowSeconds: 4 })
