@@ -8,7 +8,6 @@ import { type Config, loadConfig, type Table } from '../src/config.ts'
 import type { Database } from '../src/database.ts'
 import { finish } from '../src/finish.ts'
 import { applySchema, tableName } from '../src/schema.ts'
-import { columnSqlType } from '../src/schema-sql.ts'
 import { openTestDatabase } from '../src/testing-database.ts'
 import { insertRepos, type TestRepo } from '../src/testing-rows.ts'
 
@@ -28,6 +27,7 @@ const rowsWanted = Number(values.rows)
 const recordsPerRepo = 250
 const reposPerBatch = 200
 const kinds: RecordKind[] = ['like', 'follow', 'post']
+const textTypes: ReadonlySet<string> = new Set(['cid', 'at-uri', 'did'])
 
 const config = await loadConfig()
 const results: Result[] = []
@@ -77,9 +77,7 @@ function* makeRepos(kind: RecordKind, first: number, end: number): Generator<Tes
 }
 
 function plainTable(table: Table): string {
-  const columns = table.columns.map(
-    (column) => `"${column.name}" ${column.type === 'cid' ? 'text' : columnSqlType(column.type)}`,
-  )
+  const columns = table.columns.map((column) => `"${column.name}" ${textTypes.has(column.type) ? 'text' : column.type}`)
   return `create table plain (did text, rkey text, cid text, ${columns.join(', ')}, primary key (did, rkey))`
 }
 

@@ -2,12 +2,12 @@
 // Writers go on meanwhile (`concurrently`). The surprise: an index that a kill left half built is there but invalid; it is
 // dropped and built again, and that is all that resuming takes.
 import type { Pool, PoolClient } from 'pg'
-import type { ColumnType, Config } from './config.ts'
+import type { Column, ColumnType, Config } from './config.ts'
 import { CounterChanges, counterWriter } from './counters.ts'
 import { sqlState } from './database-errors.ts'
 import type { OddityCode } from './project/oddity.ts'
 import { type IndexStatement, indexStatements } from './schema-indexes.ts'
-import { quoteName } from './schema-sql.ts'
+import { quoteName, wholeValue } from './schema-sql.ts'
 
 export interface FinishOptions {
   config: Config
@@ -156,7 +156,7 @@ async function shortenFor({ client, schema, options }: Build, index: IndexStatem
     if (!index.columns.includes(column.name) || !isPlainText(column.type) || table?.generic !== false) continue
     const values = [column.maxBytes, table.collections[0], column.name, 'TextTooLongForIndex' satisfies OddityCode]
     await client.query('begin')
-    const { rowCount } = await client.query(shorten(schema, index.rowsName, column.name), values)
+    const { rowCount } = await client.query(shorten(schema, index.rowsName, column), values)
     const changes = new CounterChanges()
     changes.add('oddities', rowCount ?? 0)
     await changes.write(client, counterWriter(0, 0))
@@ -169,11 +169,12 @@ function isPlainText(type: ColumnType): boolean {
 }
 
 /** The original as CBOR: a text head with four bytes of length, then the text. */
-function shorten(schema: string, rowsName: string, column: string): string {
-  const name = quoteName(column)
+function shorten(schema: string, rowsName: string, column: Column): string {
+  const name = quoteName(column.name)
+  const value = wholeValue(schema, column, '')
   return `
   with long as (
-    select repo, rkey, ${name} as original from ${schema}.${quoteName(rowsName)} where octet_length(${name}) > $1 for update
+    select repo, rkey, ${value} as original from ${schema}.${quoteName(rowsName)} where octet_length(${value}) > $1 for update
   ), shortened as (
     update ${schema}.${quoteName(rowsName)} t set ${name} = null from long l where t.repo = l.repo and t.rkey = l.rkey
   )
