@@ -46,7 +46,7 @@ export async function finish(database: { pool: Pool; schema: string }, options: 
   try {
     const { rows } = await client.query<{ ours: boolean }>(tryLock, [finishLock, schema])
     if (rows[0]?.ours !== true) return { ...result, busy: true }
-    await client.query(`set maintenance_work_mem = '${options.maintenanceMemory ?? '256MB'}'`)
+    await client.query(`set maintenance_work_mem = '${options.maintenanceMemory ?? '256MB'}'; ${noticeKills}`)
     await buildMissing({ client, pool, schema, options, result })
     return result
   } finally {
@@ -58,7 +58,7 @@ export async function finish(database: { pool: Pool; schema: string }, options: 
 async function letGo(client: PoolClient, schema: string): Promise<void> {
   try {
     await client.query('rollback')
-    await client.query('reset maintenance_work_mem')
+    await client.query('reset maintenance_work_mem; reset client_connection_check_interval')
     await client.query('select pg_advisory_unlock($1, hashtext($2))', [finishLock, schema])
     client.release()
   } catch {
@@ -76,6 +76,8 @@ interface Build {
 
 const finishLock = 7_346_114 // any number: one process builds, whatever the others think
 const tryLock = 'select pg_try_advisory_lock($1, hashtext($2)) as ours'
+/** Else the server builds on for a process that is dead, and its lock keeps others from building. */
+const noticeKills = `set client_connection_check_interval = '1s'`
 const pollMs = 500
 const queryCanceled = '57014'
 const entryTooLong = '54000'
