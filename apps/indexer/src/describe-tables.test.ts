@@ -17,7 +17,7 @@ test('tables are described with types, paths and indexes', () => {
   expect(describeTables(config)).toBe(`profile  (app.bsky.actor.profile)
   did, rkey, uri, cid, sort_at
   created_at   timestamptz    createdAt
-  avatar_cid   bytea (cid)    avatar.ref
+  avatar_cid   text (cid)     avatar.ref
   avatar_mime  text           avatar.mimeType
   avatar_size  int8           avatar.size
   pinned       text (at-uri)  pinnedPost.uri, at most 2600 bytes
