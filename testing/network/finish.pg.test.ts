@@ -37,7 +37,7 @@ test('a build that was killed is dropped and done again by `finish`, which shows
     const again = await runIndexer(args)
     expect(again).toMatchObject({ exitCode: 0, signal: null })
     const lines = again.stdout.trimEnd().split('\n')
-    expect(lines[0]).toBe(`dropped  ${names[0]} (left half built)`)
+    expect(lines[0]).toBe(`dropped  ${names[0]} (half built, or out of date)`)
     for (const name of names) expect(again.stdout).toMatch(new RegExp(`^built +${name} `, 'm'))
     expect(lines.at(-1)).toBe(`${names.length} built, 0 were there`)
     expect(await invalidIndexes(database)).toEqual([])

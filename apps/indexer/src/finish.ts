@@ -32,7 +32,7 @@ export interface FinishResult {
   /** Another process is at it; nothing was done. */
   busy: boolean
   built: { name: string; ms: number; bytes: number }[]
-  /** Left half built by a kill, and dropped. */
+  /** Left half built by a kill, or made for values in another form, and dropped. */
   dropped: string[]
   /** Were there before. */
   present: string[]
@@ -86,8 +86,10 @@ async function buildMissing(build: Build): Promise<void> {
   const { client, schema, options, result } = build
   const there = await readIndexes(client, schema)
   const wanted = indexStatements(options.config, schema)
-  const missing = wanted.filter((index) => there.get(index.name) !== true)
-  result.present.push(...wanted.filter((index) => there.get(index.name) === true).map((index) => index.name))
+  const isThere = ({ name, isExpression }: IndexStatement) =>
+    there.get(name) === (isExpression ? 'expression' : 'columns')
+  const missing = wanted.filter((index) => !isThere(index))
+  result.present.push(...wanted.filter(isThere).map((index) => index.name))
   for (const { name } of missing) {
     if (!there.has(name)) continue
     await client.query(`drop index concurrently if exists ${schema}.${quoteName(name)}`)
@@ -101,14 +103,15 @@ async function buildMissing(build: Build): Promise<void> {
     await client.query(`analyze ${schema}.${quoteName(table)}`)
 }
 
-/** By name: valid or not. */
-async function readIndexes(client: PoolClient, schema: string): Promise<Map<string, boolean>> {
-  const { rows } = await client.query<{ name: string; valid: boolean }>(listIndexes, [schema])
-  return new Map(rows.map((row) => [row.name, row.valid]))
+/** By name: what is indexed, and null for one that is not usable. */
+async function readIndexes(client: PoolClient, schema: string): Promise<Map<string, string | null>> {
+  const { rows } = await client.query<{ name: string; indexed: string | null }>(listIndexes, [schema])
+  return new Map(rows.map((row) => [row.name, row.indexed]))
 }
 
 const listIndexes = `
-  select c.relname as name, i.indisvalid and i.indisready as valid
+  select c.relname as name, case when not (i.indisvalid and i.indisready) then null
+    when i.indexprs is null then 'columns' else 'expression' end as indexed
   from pg_index i
   join pg_class c on c.oid = i.indexrelid
   join pg_namespace n on n.oid = c.relnamespace

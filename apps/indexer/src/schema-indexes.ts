@@ -8,6 +8,8 @@ export interface IndexStatement {
   rowsName: string
   name: string
   columns: readonly string[]
+  /** What is indexed is not what rows hold. */
+  isExpression: boolean
   /** `create index concurrently`: it cannot run inside a transaction. */
   statement: string
 }
@@ -18,6 +20,7 @@ export function indexStatements(config: Config, schema: string): IndexStatement[
       rowsName: table.rowsName,
       name: index.name,
       columns: index.columns,
+      isExpression: index.columns.some((name) => indexedValue(schema, table, name) !== quoteName(name)),
       statement: createIndex(schema, table, index),
     })),
   )

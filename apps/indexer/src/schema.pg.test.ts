@@ -72,3 +72,20 @@ test('a start with the same config waits for nobody who reads a view', async () 
   await reader.query('commit')
   reader.release()
 })
+
+test('a table from before short forms gets its jsonb columns anew, and is filled again', async () => {
+  await using database = await openTestDatabase()
+  const config = await loadConfig({ collections: ['*'] })
+  await applySchema(database, { config })
+  await database.pool.query(`drop view records cascade; alter table records_rows drop column record, add column record jsonb;
+    update collections set version = 0, view = '' where name = 'records'`)
+  expect(await applySchema(database, { config })).toEqual({ created: [], changed: ['records'], removed: [] })
+  await database.pool.query(
+    `insert into records_rows (repo, collection, rkey, cid, record) values (1, 'a.b.c', 'a', '', '{"alt":1}')`,
+  )
+  expect((await database.pool.query('select record from records')).rows).toEqual([{ record: { alt: 1 } }])
+  expect((await database.pool.query('select pg_typeof(record)::text as type from records_rows')).rows).toEqual([
+    { type: 'text' },
+  ])
+  expect((await database.pool.query('select reason from schema_changes')).rows).toEqual([{ reason: 'missing-column' }])
+})
