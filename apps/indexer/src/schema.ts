@@ -12,7 +12,6 @@ import { distributeTables } from './schema-citus.ts'
 import { functionStatements } from './schema-functions.ts'
 import {
   columnDefinition,
-  columnSqlType,
   createTableStatement,
   createViewStatement,
   lookupFunctions,
@@ -113,16 +112,17 @@ async function record(client: PoolClient, schema: string, table: Table): Promise
 
 /** A new column is added; one of another type takes the place of its namesake, whose values could not be converted. */
 async function alterTable(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    `select attname as name from pg_attribute
+  const { rows } = await client.query<{ name: string; type: string }>(
+    `select attname as name, format_type(atttypid, atttypmod) as type from pg_attribute
     where attrelid = $1::regclass and attnum > 0 and not attisdropped`,
     [`${schema}.${tableName(table)}`],
   )
-  const present = new Set(rows.map((row) => row.name))
+  const present = new Map(rows.map((row) => [row.name, row.type]))
   const changes: string[] = []
   for (const column of table.columns) {
     const old = before.columns.find((one) => one.name === column.name)
-    const retyped = old !== undefined && columnSqlType(old.type) !== columnSqlType(column.type)
+    const isOldJson = column.type === 'jsonb' && present.get(column.name) === 'jsonb' // before short forms
+    const retyped = isOldJson || (old !== undefined && old.type !== column.type)
     if (present.has(column.name) && !retyped) continue
     if (present.has(column.name)) changes.push(`drop column ${quoteName(column.name)}`)
     changes.push(`add column ${columnDefinition(column)}`)

@@ -184,7 +184,7 @@ test('a later listing changes only what moved', async () => {
   const third = await state.commitPage(page([{ did: 'did:plc:d', rev: revs.old }]))
   expect(third).toMatchObject({ revived: 1 })
   expect(await state.readBalance()).toMatchObject({ discovered: 4, done: 3, stale: 1, gone: 0 })
-  expect((await database.pool.query(`select * from hidden_repos`)).rows).toEqual([])
+  expect((await database.pool.query(`select * from hidden_repos where repo > 0`)).rows).toEqual([])
   await state.end()
 })
 
