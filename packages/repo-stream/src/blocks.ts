@@ -11,6 +11,13 @@ export interface BlockStore {
   readonly maxChunkBytes: number
   /** Looks for the block whose digest stands at `at` of `view`. */
   find(view: DataView, at: number): boolean
+  /**
+   * Looks for the blocks of many digests, of those that stand at `links` of `view`, the first `count`; -1 is none. Puts into
+   * `located` what `open` takes, or 0 where `find` has to look. For a store whose blocks stay where they are.
+   */
+  locate?(view: DataView, links: Int32Array, count: number, located: Uint32Array): void
+  /** Finds a block that was located. */
+  open?(located: number): void
   /** Keeps a block that is put together. False: memory is refused. */
   keep(parts: SectionParts): boolean
   /** Keeps the section from `start` to `end` of `source`, whose block starts at `data`, as it is. False: memory is refused. */
