@@ -102,10 +102,11 @@ export class DiskBlocks implements BlockStore {
   }
 
   #insert(hash: number, address: number): void {
-    const growth = this.#index.growthBytes()
-    if (growth > 0) {
-      this.#ledger.takeAnyway(growth)
-      this.#ledger.give(growth / 2)
+    if (this.#index.isFull) {
+      const { bytes } = this.#index
+      this.#ledger.takeAnyway(2 * bytes)
+      this.#index.grow()
+      this.#ledger.give(bytes)
     }
     this.#index.insert(hash, address)
   }

@@ -204,6 +204,7 @@ export class Load {
     if (window.from === window.to) return 'parsed'
     this.#full = false
     window.from = this.#reader.parse(window.slab, window.from, window.to, this.#takeBlock)
+    this.#memory?.settle()
     return this.#full ? 'full' : 'parsed'
   }
 

@@ -16,8 +16,14 @@ const maxAddress = 0xffff_fffe
 /** Links that are looked up together. */
 const passLinks = 64
 const hashes = new Uint32Array(passLinks)
+/** Sections that go into the index together, so that cache misses overlap. Fewer than the free slots of a full index. */
+const maxWaiting = 8
+const waitingHashes = new Uint32Array(maxWaiting)
+const waitingAddresses = new Uint32Array(maxWaiting)
 /** A section's length, CID and first bytes of digest. */
 const headBytes = 32
+/** What is read ahead of a linked node: most are no longer. */
+const nodeBytes = 512
 
 /** Of every store that is closed. */
 const noIndex = new DigestIndex()
@@ -34,6 +40,7 @@ export class MemoryBlocks implements BlockStore {
   #tail = noSlab
   #tailAt = 0
   readonly found = new Section()
+  #waiting = 0
   /** So that the compiler keeps the reads whose values are not needed. */
   #seen = 0
 
@@ -43,6 +50,7 @@ export class MemoryBlocks implements BlockStore {
   }
 
   find(view: DataView, at: number): boolean {
+    if (this.#waiting > 0) this.settle()
     const hash = digestHash(view, at)
     const { slots, shift } = this.#index
     const mask = slots.length - 1
@@ -59,14 +67,17 @@ export class MemoryBlocks implements BlockStore {
   locate(view: DataView, links: Int32Array, count: number, located: Uint32Array): void {
     for (let from = 0; from < count; from += passLinks) {
       const to = Math.min(count, from + passLinks)
-      this.#seen ^= this.#hashLinks(view, links, from, to)
-      this.#seen ^= this.#probeLinks(links, from, to, located)
+      let seen = this.#hashLinks(view, links, from, to) ^ this.#probeLinks(links, from, to, located)
       for (let i = from; i < to; i++) {
         const stored = located[i] ?? 0
         if (stored === 0) continue
         this.#open(stored - 1)
-        if (!sameDigest(this.found.slab.view, this.found.from - 32, view, links[i] ?? 0)) located[i] = 0
+        const { slab, from: data, to: dataEnd } = this.found
+        if (!sameDigest(slab.view, data - 32, view, links[i] ?? 0)) located[i] = 0
+        else if (i % 2 === 0)
+          for (let at = data + 32; at < Math.min(dataEnd, data + nodeBytes); at += 64) seen ^= slab.bytes[at] ?? 0
       }
+      this.#seen ^= seen
     }
   }
 
@@ -74,19 +85,46 @@ export class MemoryBlocks implements BlockStore {
     this.#open(located - 1)
   }
 
-  /** Indexes a section of a slab that `addSlab` gave, where it lies. */
+  /** Indexes a section of a slab that `addSlab` gave, where it lies: soon, together with its neighbours. */
   index(slab: Slab, start: number, data: number): boolean {
-    if (this.find(slab.view, data - 32)) return true
-    if (!this.#takeIndexGrowth()) return false
-    this.#index.insert(digestHash(slab.view, data - 32), slab.base + start)
+    if (this.#index.isFull && !this.#growIndex()) return false
+    const hash = digestHash(slab.view, data - 32)
+    const { slots, shift } = this.#index
+    this.#seen ^= slots[(hash >>> shift) * 2] ?? 0
+    waitingHashes[this.#waiting] = hash
+    waitingAddresses[this.#waiting] = slab.base + start
+    if (++this.#waiting === maxWaiting) this.settle()
     return true
+  }
+
+  /** Puts what `index` was given last into the index; due before any other load goes on. */
+  settle(): void {
+    const count = this.#waiting
+    this.#waiting = 0
+    const { slots, shift } = this.#index
+    const mask = slots.length - 1
+    for (let i = 0; i < count; i++) {
+      const hash = waitingHashes[i] ?? 0
+      const address = waitingAddresses[i] ?? 0
+      let slot = (hash >>> shift) * 2
+      while (
+        slots[slot + 1] !== 0 &&
+        (slots[slot] !== hash || !this.#isRepeated((slots[slot + 1] ?? 0) - 1, address))
+      ) {
+        slot = (slot + 2) & mask
+      }
+      if (slots[slot + 1] !== 0) continue
+      slots[slot] = hash
+      slots[slot + 1] = address + 1
+      this.#index.count++
+    }
   }
 
   keep(parts: SectionParts): boolean {
     const { source, digestAt, value } = parts
     if (this.find(source.view, digestAt)) return true
     const bytes = sectionBytes(value.length)
-    if (!this.#reserve(bytes) || !this.#takeIndexGrowth()) return false
+    if (!this.#reserve(bytes) || (this.#index.isFull && !this.#growIndex())) return false
     writeSection(this.#tail, this.#tailAt, parts)
     this.#index.insert(digestHash(source.view, digestAt), this.#tail.base + this.#tailAt)
     this.#tailAt += bytes
@@ -95,7 +133,7 @@ export class MemoryBlocks implements BlockStore {
 
   keepSection(source: Slab, start: number, data: number, end: number): boolean {
     if (this.find(source.view, data - 32)) return true
-    if (!this.#reserve(end - start) || !this.#takeIndexGrowth()) return false
+    if (!this.#reserve(end - start) || (this.#index.isFull && !this.#growIndex())) return false
     this.#tail.bytes.set(source.bytes.subarray(start, end), this.#tailAt)
     this.#index.insert(digestHash(source.view, data - 32), this.#tail.base + this.#tailAt)
     this.#tailAt += end - start
@@ -134,6 +172,7 @@ export class MemoryBlocks implements BlockStore {
 
   /** Opens every kept section, in the order of arrival. */
   *sections(): Generator<Section> {
+    this.settle()
     for (const address of this.#index.addresses().sort()) {
       this.#open(address)
       yield this.found
@@ -207,11 +246,22 @@ export class MemoryBlocks implements BlockStore {
     return true
   }
 
-  #takeIndexGrowth(): boolean {
-    const bytes = this.#index.growthBytes()
-    if (bytes === 0) return true
-    if (!this.#ledger.take(bytes)) return false
-    this.#ledger.give(bytes / 2)
+  /** Both tables are there while it grows. */
+  #growIndex(): boolean {
+    this.settle()
+    const { bytes } = this.#index
+    if (!this.#ledger.take(2 * bytes)) return false
+    this.#index.grow()
+    this.#ledger.give(bytes)
     return true
+  }
+
+  /** Do two sections hold the same block? */
+  #isRepeated(address: number, other: number): boolean {
+    this.#open(address)
+    const { slab, from } = this.found
+    const { view } = slab
+    this.#open(other)
+    return sameDigest(view, from - 32, this.found.slab.view, this.found.from - 32)
   }
 }
