@@ -2,6 +2,15 @@
 import type { Section, SectionParts } from './section.ts'
 import type { Slab } from './slab.ts'
 
+/** Digests that stand at `links` of `slab`, as many as `linkCount`; -1 is none. */
+export interface Links {
+  readonly slab: Slab
+  readonly links: Int32Array
+  readonly linkCount: number
+  /** `locate` puts here what `open` takes, or 0 where `find` has to look. */
+  readonly located: Uint32Array
+}
+
 export interface BlockStore {
   /** What `find` found last. */
   readonly found: Section
@@ -11,11 +20,8 @@ export interface BlockStore {
   readonly maxChunkBytes: number
   /** Looks for the block whose digest stands at `at` of `view`. */
   find(view: DataView, at: number): boolean
-  /**
-   * Looks for the blocks of many digests, of those that stand at `links` of `view`, the first `count`; -1 is none. Puts into
-   * `located` what `open` takes, or 0 where `find` has to look. For a store whose blocks stay where they are.
-   */
-  locate?(view: DataView, links: Int32Array, count: number, located: Uint32Array): void
+  /** Looks for what the first `count` nodes link. Only a store whose blocks stay where they are can. */
+  locate?(nodes: readonly Links[], count: number): void
   /** Finds a block that was located. */
   open?(located: number): void
   /** Keeps a block that is put together. False: memory is refused. */

@@ -1,6 +1,6 @@
 // Keeps blocks in memory: slabs of CAR sections that only grow, and an index over them. Memory is asked for slab by slab.
 // A slab's address is a multiple of the unit, so that an address finds its slab by a shift.
-import type { BlockStore } from './blocks.ts'
+import type { BlockStore, Links } from './blocks.ts'
 import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
 import type { Ledger } from './ledger.ts'
 import { Section, type SectionParts, sectionBytes, writeSection } from './section.ts'
@@ -13,9 +13,7 @@ const maxSlabBytes = 1 << 20
 /** Addresses have 32 bits. */
 const maxAddress = 0xffff_fffe
 
-/** Links that are looked up together. */
-const passLinks = 64
-const hashes = new Uint32Array(passLinks)
+const noLinks: Links = { slab: noSlab, links: new Int32Array(0), linkCount: 0, located: new Uint32Array(0) }
 /** Sections that go into the index together, so that cache misses overlap. Fewer than the free slots of a full index. */
 const maxWaiting = 8
 const waitingHashes = new Uint32Array(maxWaiting)
@@ -64,21 +62,13 @@ export class MemoryBlocks implements BlockStore {
   }
 
   /** In three passes, so that cache misses overlap: one `find` after another would wait for each of them. */
-  locate(view: DataView, links: Int32Array, count: number, located: Uint32Array): void {
-    for (let from = 0; from < count; from += passLinks) {
-      const to = Math.min(count, from + passLinks)
-      let seen = this.#hashLinks(view, links, from, to) ^ this.#probeLinks(links, from, to, located)
-      for (let i = from; i < to; i++) {
-        const stored = located[i] ?? 0
-        if (stored === 0) continue
-        this.#open(stored - 1)
-        const { slab, from: data, to: dataEnd } = this.found
-        if (!sameDigest(slab.view, data - 32, view, links[i] ?? 0)) located[i] = 0
-        else if (i % 2 === 0)
-          for (let at = data + 32; at < Math.min(dataEnd, data + nodeBytes); at += 64) seen ^= slab.bytes[at] ?? 0
-      }
-      this.#seen ^= seen
-    }
+  locate(nodes: readonly Links[], count: number): void {
+    if (this.#waiting > 0) this.settle()
+    let seen = 0
+    for (let i = 0; i < count; i++) seen ^= this.#readSlots(nodes[i] ?? noLinks)
+    for (let i = 0; i < count; i++) seen ^= this.#readBlocks(nodes[i] ?? noLinks)
+    for (let i = 0; i < count; i++) seen ^= this.#compare(nodes[i] ?? noLinks)
+    this.#seen = seen
   }
 
   open(located: number): void {
@@ -192,29 +182,29 @@ export class MemoryBlocks implements BlockStore {
     this.#index = noIndex
   }
 
-  /** Reads the slot of each link. */
-  #hashLinks(view: DataView, links: Int32Array, from: number, to: number): number {
+  /** Reads the slot of each link, and leaves its hash in `located`. */
+  #readSlots({ slab, links, linkCount, located }: Links): number {
     const { slots, shift } = this.#index
+    const { view } = slab
     let seen = 0
-    for (let i = from; i < to; i++) {
+    for (let i = 0; i < linkCount; i++) {
       const at = links[i] ?? -1
       if (at < 0) continue
       const hash = digestHash(view, at)
-      hashes[i - from] = hash
+      located[i] = hash
       seen ^= slots[(hash >>> shift) * 2] ?? 0
     }
     return seen
   }
 
   /** Reads the block of each link, as its hash says. */
-  #probeLinks(links: Int32Array, from: number, to: number, located: Uint32Array): number {
+  #readBlocks({ links, linkCount, located }: Links): number {
     const { slots, shift } = this.#index
     const mask = slots.length - 1
     let seen = 0
-    for (let i = from; i < to; i++) {
-      located[i] = 0
+    for (let i = 0; i < linkCount; i++) {
       if ((links[i] ?? -1) < 0) continue
-      const hash = hashes[i - from] ?? 0
+      const hash = located[i] ?? 0
       let slot = (hash >>> shift) * 2
       while (slots[slot] !== hash && slots[slot + 1] !== 0) slot = (slot + 2) & mask
       const stored = slots[slot + 1] ?? 0
@@ -222,6 +212,22 @@ export class MemoryBlocks implements BlockStore {
       if (stored === 0) continue
       const slab = this.#units[(stored - 1) >>> unitBits] ?? noSlab
       seen ^= slab.bytes[stored - 1 - slab.base + headBytes] ?? 0
+    }
+    return seen
+  }
+
+  /** Keeps what is the block indeed; reads on in what will be the next nodes. */
+  #compare({ slab: { view }, links, linkCount, located }: Links): number {
+    let seen = 0
+    for (let i = 0; i < linkCount; i++) {
+      const stored = located[i] ?? 0
+      if (stored === 0) continue
+      this.#open(stored - 1)
+      const { slab, from, to } = this.found
+      if (!sameDigest(slab.view, from - 32, view, links[i] ?? 0)) located[i] = 0
+      else if (i % 2 === 0) {
+        for (let at = from + 32; at < Math.min(to, from + nodeBytes); at += 64) seen ^= slab.bytes[at] ?? 0
+      }
     }
     return seen
   }

@@ -7,12 +7,15 @@ import { type Limits, limitError } from './limits.ts'
 import { noSlab, type Slab } from './slab.ts'
 
 /** Entries that a frame has room for at first; a node has three on average. */
-const firstEntries = 6
+const firstEntries = 5
 
 export class NodeFrame {
   slab: Slab = noSlab
   digestAt = 0
   entries = 0
+  /** Its link among those of its parent, and what is wrong with it: see `NodePath`. */
+  parentLink = 0
+  failure: RepoStreamError | undefined
   /** The entry that the walk is at. */
   entry = 0
   /** Digests in the order of the walk: the left subtree's, then of each entry the record's and its subtree's. -1: none. */
@@ -47,7 +50,9 @@ export class NodeFrame {
   open(slab: Slab, from: number, to: number, limits: Pick<Limits, 'maxNodeEntries' | 'maxKeyBytes'>): void {
     this.slab = slab
     this.digestAt = from - 32
+    this.entries = 0
     this.entry = 0
+    this.links[0] = -1
     this.key = noKey
     this.keyFrom = 0
     this.keyTo = 0
@@ -80,13 +85,13 @@ export class NodeFrame {
     if (link - 2 >= at && bytes[link - 2] === 0x61 && bytes[link - 1] === 0x6c && isLink(view, link, to)) {
       end = link - 2
       this.links[0] = link + 9
-    } else if (end >= at && bytes[end] === 0x61 && bytes[end + 1] === 0x6c && bytes[end + 2] === 0xf6) {
-      this.links[0] = -1
-    } else throw this.invalid('it does not end with `l`, null or a link')
-    this.entries = count
+    } else if (end < at || bytes[end] !== 0x61 || bytes[end + 1] !== 0x6c || bytes[end + 2] !== 0xf6)
+      throw this.invalid('it does not end with `l`, null or a link')
     if (count > this.#suffixes.length / 3) this.#grow(count)
     for (let i = 0; i < count; i++) at = this.#readPlaces(i, at, end, maxKeyBytes)
     if (at !== end) throw this.invalid('there are bytes between `e` and `l`')
+    this.located[0] = 0
+    this.entries = count
   }
 
   /** The entry that the walk is at, into the fields. */
@@ -159,6 +164,8 @@ export class NodeFrame {
     at += 2
     if (!isLink(view, at, end)) throw this.invalid('`v` is not a link')
     this.links[1 + 2 * i] = at + 9
+    this.located[1 + 2 * i] = 0
+    this.located[2 + 2 * i] = 0
     return at + linkBytes
   }
 

@@ -9,7 +9,8 @@ import { KeyDepths } from './key-depths.ts'
 import { keyHeight } from './key-height.ts'
 import { Keys } from './keys.ts'
 import { type Limits, limitError } from './limits.ts'
-import { NodeFrame } from './node-frame.ts'
+import type { NodeFrame } from './node-frame.ts'
+import { NodePath } from './node-path.ts'
 import { failedBlock, rawBlock } from './section.ts'
 import { type DigestAt, type Slab, slabOver } from './slab.ts'
 import type { Entry, Process } from './types.ts'
@@ -24,15 +25,14 @@ export type WalkStatus = 'full' | 'end' | 'missing'
 
 export class Walk {
   readonly #options: WalkOptions
-  /** One for each level that was met; the walk is in the first `#depth` of them. */
-  readonly #frames: NodeFrame[] = []
-  #depth = 0
+  readonly #path: NodePath
   readonly #keys = new Keys()
   #blocks: BlockStore
   /** The block to be looked up next: the node to enter, or the record that was missing. */
   wanted: DigestAt
   #entering = true
-  /** What the store said of the wanted node, or 0. */
+  /** The wanted node's link in its parent, and what the store said of it, or 0. */
+  #wantedLink = 0
   #wantedPlace = 0
   /** Height of the root's keys. Below an entry-less root it is unknown (-1) until the first key. */
   #rootHeight = -1
@@ -45,13 +45,14 @@ export class Walk {
     this.#blocks = blocks
     this.wanted = root
     this.#options = options
+    this.#path = new NodePath(options.limits, this.#copies)
   }
 
   /** Goes on with the same tree in another store. */
   moveTo(blocks: BlockStore): void {
     this.#blocks = blocks
     this.#wantedPlace = 0
-    for (const { located } of this.#frames) located.fill(0)
+    this.#path.forgetLocated()
   }
 
   /** Adds entries to `out` until it has `max`. */
@@ -62,17 +63,17 @@ export class Walk {
   }
 
   #fill(out: Entry[], max: number): WalkStatus {
-    const frames = this.#frames
+    const path = this.#path
     const { maxChunkBytes } = this.#blocks
     for (let bytes = 0; out.length < max && bytes < maxChunkBytes; ) {
       if (this.#entering) {
         if (!this.#enter()) return 'missing'
         continue
       }
-      const frame = this.#depth > 0 ? frames[this.#depth - 1] : undefined
+      const frame = path.top
       if (frame === undefined) return 'end'
       if (frame.entry === frame.entries) {
-        this.#depth--
+        path.leave()
         continue
       }
       frame.readEntry()
@@ -85,7 +86,7 @@ export class Walk {
       }
       out.push(this.#entry(frame.slab, record))
       bytes += this.#blocks.found.to - this.#blocks.found.from
-      this.#depths.expect(this.#keys, frame, this.#rootHeight - this.#depth + 1)
+      this.#depths.expect(this.#keys, frame, this.#rootHeight - path.depth + 1)
       this.#keys.accept()
       frame.advance(this.#keys)
       this.#descend(frame, link + 1)
@@ -104,43 +105,34 @@ export class Walk {
     const at = frame.links[link] ?? -1
     if (at < 0) return
     this.wanted = { slab: frame.slab, at }
+    this.#wantedLink = link
     this.#wantedPlace = frame.located[link] ?? 0
     this.#entering = true
   }
 
-  /** Opens the wanted node as a new top frame. */
+  /** Goes into the wanted node. */
   #enter(): boolean {
+    const path = this.#path
     const { slab, at } = this.wanted
-    const { limits } = this.#options
-    const { maxDepth } = limits
-    if (this.#depth === maxDepth) {
+    const { maxDepth } = this.#options.limits
+    if (path.depth === maxDepth) {
       throw limitError('maxDepth', { max: maxDepth, actual: maxDepth + 1, cid: cidText(slab.bytes, at) })
     }
-    if (this.#rootHeight >= 0 && this.#depth > this.#rootHeight) {
+    if (this.#rootHeight >= 0 && path.depth > this.#rootHeight) {
       throw new RepoStreamError('KeyDepthInvalid', 'a node hangs below depth 0', { cid: cidText(slab.bytes, at) })
     }
-    if (!this.#find(slab, at, this.#wantedPlace)) return false
-    const { isStable, found } = this.#blocks
-    const { from, to, state } = found
-    const start = isStable ? from : this.#copies.copy(found.slab.bytes, from - 32, to) + 32
-    const frame = this.#frames[this.#depth] ?? this.#addFrame()
-    frame.open(isStable ? found.slab : this.#copies.slab, start, start + to - from, limits)
-    if (state !== rawBlock) throw frame.invalid('it is a record')
-    if (frame.entries === 0 && frame.left < 0 && this.#depth > 0) {
-      throw new RepoStreamError('NodeEmpty', 'a node below the root has neither keys nor a child', { cid: frame.cid })
+    if (!path.enterAhead(this.#wantedLink)) {
+      if (!this.#find(slab, at, this.#wantedPlace)) return false
+      path.enterFound(this.#blocks, this.#wantedLink)
     }
-    if (this.#blocks.locate === undefined) frame.located.fill(0)
-    else this.#blocks.locate(frame.slab.view, frame.links, frame.linkCount, frame.located)
-    this.#depth++
     this.#entering = false
-    this.#descend(frame, 0)
+    const { top } = path
+    if (top === undefined) return true
+    if (top.entries === 0 && top.left < 0 && path.depth > 1) {
+      throw new RepoStreamError('NodeEmpty', 'a node below the root has neither keys nor a child', { cid: top.cid })
+    }
+    this.#descend(top, 0)
     return true
-  }
-
-  #addFrame(): NodeFrame {
-    const frame = new NodeFrame()
-    this.#frames.push(frame)
-    return frame
   }
 
   /** Builds and checks the key of the entry that `frame` has just read. */
@@ -161,7 +153,8 @@ export class Walk {
     }
     if (!keys.isInOrder(frame)) throw this.#keyError('KeyOrderInvalid', 'a key is not above the key before it', frame)
     if (keys.shared <= keys.slash - keys.from) this.#collection = keys.bytes.toString('latin1', keys.from, keys.slash)
-    if (this.#rootHeight < 0) this.#rootHeight = keyHeight(keys.bytes.subarray(keys.from, keys.to)) + this.#depth - 1
+    if (this.#rootHeight < 0)
+      this.#rootHeight = keyHeight(keys.bytes.subarray(keys.from, keys.to)) + this.#path.depth - 1
   }
 
   #keyError(code: RepoStreamErrorCode, message: string, frame: NodeFrame): RepoStreamError {
