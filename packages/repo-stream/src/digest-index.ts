@@ -45,6 +45,11 @@ export class DigestIndex {
     freeNow(old)
   }
 
+  clear(): void {
+    this.slots.fill(0)
+    this.count = 0
+  }
+
   /** Every address, in no order. */
   addresses(): Uint32Array {
     const found = new Uint32Array(this.count)
