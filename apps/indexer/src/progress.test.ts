@@ -4,6 +4,7 @@ import { createRateMeter, duration, renderProgress, renderSummary, type Status, 
 const status: Status = {
   balance: { discovered: 5310, waiting: 4000, working: 64, retry: 1, stale: 0, done: 1204, failed: 2, gone: 39 },
   discovering: true,
+  sources: [{ name: 'relay https://relay.test', listed: 5310, refused: 0 }],
   rows: 120_400,
   rejected: 3,
   repos: 1200,

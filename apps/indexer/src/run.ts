@@ -6,7 +6,6 @@ import { removeStaleSpills } from 'repo-stream'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import type { Database } from './database.ts'
-import { relaySource } from './discover.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
 import { createHosts, type Hosts, unpacedHosts } from './hosts.ts'
@@ -24,9 +23,12 @@ import { outdateRepos } from './outdate.ts'
 import { renderSummary, type Summary } from './progress.ts'
 import type { ProgressLine } from './progress-line.ts'
 import { createResolver } from './resolve.ts'
+import { createHandleResolver, type HandleOptions } from './resolve-handle.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import { RunMetrics } from './run-metrics.ts'
 import { showProgress, summarize } from './run-status.ts'
+import { checkNames } from './source-names.ts'
+import { createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
 import { version } from './version.ts'
 import { openWriter, type Writer } from './write.ts'
@@ -43,6 +45,13 @@ export interface RunIo {
   signal: AbortSignal
   /** Other than the defaults; tests do not wait half a minute. */
   httpLimits?: Partial<HttpLimits>
+  /** Other than DNS and the domains themselves; tests have no names. */
+  handles?: HandleOptions
+}
+
+export interface RunOptions extends Options {
+  /** Accounts named one by one, beside the sources: DIDs or handles. */
+  names?: readonly string[]
 }
 
 export interface RunOutcome {
@@ -52,7 +61,8 @@ export interface RunOutcome {
 }
 
 /** Throws what stops a run, with its code; an interruption is no error, the summary says so. */
-export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
+export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
+  checkNames(options.names ?? [])
   const config = await loadConfig({ path: options.config, collections: options.collections })
   const spillDir = options.spillDir ?? join(options.dataDir, 'spill')
   await removeStaleSpills(spillDir)
@@ -71,7 +81,7 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
     writer,
     metrics: new RunMetrics(),
     budget: new MemoryBudget(options.memory),
-    progress: { discovered: false, unlisted: [] } satisfies CrawlProgress as CrawlProgress,
+    progress: { discovered: false, sources: [], unlisted: [] } satisfies CrawlProgress as CrawlProgress,
   }
   try {
     for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
@@ -109,7 +119,7 @@ interface Parts {
   progress: CrawlProgress
 }
 
-async function crawlShown(options: Options, parts: Parts, io: RunIo): Promise<void> {
+async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise<void> {
   const hosts = createHosts({
     now: Date.now,
     maxInFlight: options.concurrency,
@@ -162,14 +172,26 @@ function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boole
 
 type CrawlIo = RunIo & { hosts: Hosts; pool: IndexPool; directory: LocalDirectory | undefined }
 
-function assemble(options: Options, parts: Parts, { log, signal, hosts, pool, directory }: CrawlIo): CrawlContext {
+function assemble(options: RunOptions, parts: Parts, io: CrawlIo): CrawlContext {
+  const { log, signal, hosts, pool, directory } = io
   const { http, state, metrics, budget } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
+  const sources = createSources({
+    options,
+    names: options.names ?? [],
+    fetch: { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) },
+    resolveHandle: createHandleResolver(http, io.handles),
+    resolver,
+    state,
+    log,
+    signal,
+  })
   return {
     state,
-    sources: [relaySource(options.relay, { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) })],
-    discover: { state, log, retry, onPage: () => undefined },
+    sources,
+    discover: { state, log, retry, trustHosts: options.verify === 'structure' },
+    decide: { state, resolver, log, concurrency: options.resolveConcurrency },
     resolve: {
       state,
       resolver,

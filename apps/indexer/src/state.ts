@@ -4,6 +4,7 @@ import type { Database } from './database.ts'
 import { beat, deadAfterMs, dropLease, insertProcess, releaseDead, removeProcess, takeLease } from './leases.ts'
 import { createClaims, type HostBound } from './state-claims.ts'
 import { createDiscovery } from './state-discovery.ts'
+import { createHostClaims } from './state-host-claims.ts'
 import { createOutcomes } from './state-outcomes.ts'
 import { createReaders } from './state-readers.ts'
 import { createResolution } from './state-resolution.ts'
@@ -65,6 +66,7 @@ export async function openState(database: Database, { egress = '', log }: StateO
       return process
     },
     ...createDiscovery(context),
+    ...createHostClaims(context),
     ...createResolution(context),
     ...createClaims(context),
     ...createOutcomes(context),
