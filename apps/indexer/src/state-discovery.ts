@@ -137,11 +137,17 @@ interface Page {
 }
 
 async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }: Page): Promise<PageOutcome> {
-  const dids = repos.map((repo) => repo.did)
-  const { rows } = await client.query<Existing>({ name: 'repos-by-did', text: selectRepos, values: [dids] })
-  const known = new Map(rows.map((row) => [row.did, row]))
-  const unknown = repos.filter((repo) => !known.has(repo.did))
-  const discovered = await insertRepos(client, { repos: unknown, hostId, homeId, changes })
+  const known = new Map<string, Existing>()
+  const read = async (dids: string[]): Promise<void> => {
+    if (dids.length === 0) return
+    const { rows } = await client.query<Existing>({ name: 'repos-by-did', text: selectRepos, values: [dids] })
+    for (const row of rows) known.set(row.did, row)
+  }
+  await read(repos.map(({ did }) => did))
+  const unknown = repos.filter(({ did }) => !known.has(did))
+  const inserted = await insertRepos(client, { repos: unknown, hostId, homeId, changes })
+  // Another listing may have inserted some at the same moment; what this one says of them counts no less.
+  await read(unknown.flatMap(({ did }) => (inserted.has(did) ? [] : did)))
 
   const verdicts = new Map<Verdict, Listed[]>()
   for (const repo of repos) {
@@ -154,7 +160,7 @@ async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }
     await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], changes })
   const claimed = (verdicts.get('claimed') ?? []).map(({ did }) => did)
   return {
-    discovered,
+    discovered: inserted.size,
     outdated: await apply('outdated'),
     retired: await apply('retired'),
     revived: await apply('revived'),
@@ -166,23 +172,27 @@ async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }
 const selectRepos = `select did, state, rev, host_id as "hostId", status from repos where did = any($1)`
 
 /** A repo that its host calls inactive is gone there; should it live elsewhere, that host's listing or a relay's says so. */
-async function insertRepos(client: PoolClient, { repos, hostId, homeId, changes }: Page): Promise<number> {
-  if (repos.length === 0) return 0
+async function insertRepos(client: PoolClient, { repos, hostId, homeId, changes }: Page): Promise<Set<string>> {
+  if (repos.length === 0) return new Set()
   const states = repos.map((repo) => (repo.active === false ? 'gone' : 'waiting'))
   const hosts = states.map((state) => (state === 'gone' ? hostId : homeId) ?? null)
   const statuses = repos.map((repo, index) => (states[index] === 'gone' ? (repo.status ?? 'inactive') : null))
   const values = [repos.map((repo) => repo.did), hosts, states, statuses]
-  const { rows } = await client.query<{ state: 'waiting' | 'gone' }>({ name: 'repos-insert', text: insertNew, values })
+  const { rows } = await client.query<{ did: string; state: 'waiting' | 'gone' }>({
+    name: 'repos-insert',
+    text: insertNew,
+    values,
+  })
   for (const { state } of rows) changes.add(`repos/${state}`, 1)
   changes.add('discovered', rows.length)
-  return rows.length
+  return new Set(rows.map(({ did }) => did))
 }
 
 const insertNew = `
   insert into repos (did, host_id, state, status)
   select * from unnest($1::text[], $2::int[], $3::repo_state[], $4::text[])
   on conflict (did) do nothing
-  returning state`
+  returning did, state`
 
 /** What is done at once. */
 type Change = Exclude<Verdict, 'claimed'>

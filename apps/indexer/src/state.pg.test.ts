@@ -249,3 +249,20 @@ test('a host that claims the accounts of others costs a bounded number of questi
   expect(later.claimed).toBe(1)
   await state.end()
 })
+
+test('of two listings at the same moment neither is lost: one inserts the account, the other claims it', async () => {
+  await using database = await openTestDatabase()
+  const state = await openState(database)
+  const names = Array.from({ length: 200 }, (_, index) => ({ did: `did:plc:${index}` }))
+  for (const source of ['old', 'new']) await state.readSource(source)
+  const left = page(names.map(({ did }) => ({ did, active: false, status: 'deactivated' })))
+  const come = page(names)
+  const [, outcome] = await Promise.all([
+    state.commitPage({ ...left, source: 'old', host: 'https://old.test' }),
+    state.commitPage({ ...come, source: 'new', host: 'https://new.test' }),
+  ])
+  const { gone, waiting } = await state.readBalance()
+  expect(gone + waiting).toBe(200)
+  expect(outcome.claimed).toBe(gone)
+  await state.end()
+})
