@@ -86,7 +86,7 @@ async function readHosts(source: HostsSource, { retry, signal, log }: DiscoverCo
 }
 
 /** Relays take names without a port from strangers; a port would let them point us at services that are no hosts. */
-function originOf({ hostname, status }: ListedHost, allowPrivateHosts: boolean): string | undefined {
+export function originOf({ hostname, status }: ListedHost, allowPrivateHosts: boolean): string | undefined {
   if (status === 'banned') return undefined
   const isLocal = allowPrivateHosts && isLoopbackName(hostname.replace(/:\d+$/, ''))
   const url = URL.parse(`${isLocal ? 'http' : 'https'}://${hostname}`)

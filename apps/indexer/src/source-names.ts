@@ -8,7 +8,6 @@ import { errorClass, IndexerError } from './errors.ts'
 import { getRepoStatus } from './fetch-pages.ts'
 import type { FetchContext } from './fetch-xrpc.ts'
 import type { Listed } from './listing.ts'
-import type { Log } from './log.ts'
 import type { Resolver } from './resolve.ts'
 import type { ResolveHandle } from './resolve-handle.ts'
 import type { State } from './state.ts'
@@ -20,7 +19,7 @@ export interface NamesContext {
   resolver: Resolver
   resolveHandle: ResolveHandle
   state: Pick<State, 'settledRepos'>
-  log: Log
+  log: Record<'debug' | 'warn', (values: object, message: string) => void>
   signal: AbortSignal
 }
 
