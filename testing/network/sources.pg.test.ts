@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DemoAccount } from 'indexer/demo/population.ts'
-import { json } from 'indexer/demo/server.ts'
+import { json, xrpcError } from 'indexer/demo/server.ts'
 import type { RunOptions, RunOutcome } from 'indexer/src/run.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
 import { createRandom } from 'repo-stream/fixtures'
@@ -142,6 +142,31 @@ describe('one source', () => {
     await expectDone([first])
     await expect(crawl([], { names: ['nobody'] })).rejects.toMatchObject({ code: 'BadUsage' })
   })
+})
+
+test('a relay that knows no listHosts, as a PDS, ends the run with the code for "again later"', async () => {
+  expect((await crawl(['hosts'], { relay: network.pdsUrls[0] ?? '', maxAttempts: 1 })).exitCode).toBe(75)
+})
+
+test('an account that was deleted since loses its rows when it is looked at again, an inactive one has them hidden', async () => {
+  const [deleted, inactive] = active()
+  if (!deleted || !inactive) throw new Error('two accounts')
+  const names = [deleted.did, inactive.did]
+  await crawl([], { names })
+  network.intercept = (request) => {
+    const did = request.params.get('did')
+    if (did === deleted.did) return xrpcError(400, 'RepoNotFound', `Could not find repo for DID: ${did}`)
+    if (did === inactive.did) return json(200, { did, active: false, status: 'deactivated' })
+    return undefined
+  }
+  expect((await crawl([], { names })).exitCode).toBe(0)
+  const outcomes = await readOutcomes(database)
+  expect(outcomes.get(deleted.did)).toMatchObject({ state: 'gone', status: 'deleted', records: 0 })
+  expect(outcomes.get(inactive.did)).toMatchObject({ state: 'gone', status: 'deactivated' })
+  expect(outcomes.get(inactive.did)?.records).toBeGreaterThan(0)
+  expect((await database.pool.query('select did from profile')).rows).toEqual([])
+  const { rows } = await database.pool.query('select distinct repo from profile_rows')
+  expect(rows).toHaveLength(1)
 })
 
 describe('several sources', () => {

@@ -41,7 +41,10 @@ async function bench(): Promise<void> {
       listRepos({ host: `${origin}/${name}`, limit: pageSize, cursor }, { http, signal })
     const log = { debug: () => {}, warn: console.error, error: console.error }
     const retry = { baseDelayMs: 100, maxAttempts: 3 }
-    await discover({ name: 'relay', page }, { state, log, retry, signal, trustHosts: false, progress })
+    await discover(
+      { name: 'relay', page },
+      { state, log, retry, signal, trustHosts: false, onPage: () => {}, progress },
+    )
     const { user, system } = process.cpuUsage(startCpu) // of the indexer and the relay's thread
     return { case: name, ms: performance.now() - startMs, cpuMs: (user + system) / 1000, rows: progress.listed }
   }

@@ -7,6 +7,7 @@ import type { Page } from './fetch-pages.ts'
 import type { Listed } from './listing.ts'
 import { type RetryPolicy, withRetries } from './retry-policy.ts'
 import type { State } from './state.ts'
+import type { PageOutcome } from './state-discovery.ts'
 
 /**
  * Every entry of a page is in `repos` once the page is committed, so a pass that has listed more entries than there are
@@ -47,6 +48,8 @@ export interface DiscoverContext {
   signal: AbortSignal
   /** Hosts are believed about where their repos are: no signature is checked, so no DID document is needed. */
   trustHosts: boolean
+  /** After each page, with what became of it. */
+  onPage: (outcome: PageOutcome) => void
   progress: SourceProgress
 }
 
@@ -71,7 +74,7 @@ export async function discover(source: Source, context: DiscoverContext): Promis
     if (repeats)
       log.warn({ source: source.name, cursor: page.cursor }, 'the listing repeats itself; its pass ends here')
     const finished = page.cursor === undefined || repeats || emptyPages >= maxEmptyPages
-    await state.commitPage({
+    const outcome = await state.commitPage({
       source: source.name,
       cursor: page.cursor ?? cursor,
       repos: page.rows,
@@ -79,6 +82,7 @@ export async function discover(source: Source, context: DiscoverContext): Promis
       host: source.host,
       hostIsTrusted: context.trustHosts,
     })
+    context.onPage(outcome)
     progress.listed += page.rows.length
     progress.refused += page.refused
     if (finished) return

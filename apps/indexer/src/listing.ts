@@ -20,7 +20,7 @@ export interface Existing {
 
 /**
  * - `outdated`: its host has a newer rev than our rows.
- * - `retired`: inactive now. `revived`: active again.
+ * - `retired`: inactive now, or for another reason than before. `revived`: active again.
  * - `claimed`: a host lists it as active that is not the one we know; the DID document decides between them.
  */
 export type Verdict = 'outdated' | 'retired' | 'revived' | 'claimed'
@@ -34,7 +34,10 @@ export function judge(existing: Existing, listed: Listed, hostId: number | undef
   const { state, rev } = existing
   if (state === 'working' || listed.active === undefined) return undefined
   const isHome = hostId === undefined || existing.hostId === hostId
-  if (!listed.active) return isHome && state !== 'gone' ? 'retired' : undefined
+  if (!listed.active) {
+    const isNew = state !== 'gone' || existing.status !== (listed.status ?? 'inactive')
+    return isHome && isNew ? 'retired' : undefined
+  }
   if (!isHome) return existing.hostId !== null || state === 'gone' ? 'claimed' : undefined // without a host: resolved anyway
   if (state === 'gone') return 'revived'
   const newer = listed.rev !== undefined && rev !== null && listed.rev > rev && isPast(listed.rev)

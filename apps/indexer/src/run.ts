@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { removeStaleSpills } from 'repo-stream'
+import { adviseExport } from './advise-export.ts'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import type { Database } from './database.ts'
@@ -190,7 +191,13 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): CrawlContext 
   return {
     state,
     sources,
-    discover: { state, log, retry, trustHosts: options.verify === 'structure' },
+    discover: {
+      state,
+      log,
+      retry,
+      trustHosts: options.verify === 'structure',
+      onPage: adviseExport(options, log),
+    },
     decide: { state, resolver, log, concurrency: options.resolveConcurrency },
     resolve: {
       state,

@@ -234,7 +234,7 @@ const verdictStatements: Record<Change, string> = {
       insert into hidden_repos (repo) select id from old where rev is not null and state <> 'working' order by id on conflict do nothing
     )
     update repos r set state = 'gone', status = coalesce(old.status, 'inactive'), retry_at = null
-    from old where r.id = old.id and old.state not in ('working', 'gone')
+    from old where r.id = old.id and old.state <> 'working'
     returning old.state as was, r.state`,
 
   revived: `${listedRows}, shown as (

@@ -250,6 +250,23 @@ test('a host that claims the accounts of others costs a bounded number of questi
   await state.end()
 })
 
+test('an account that is gone for another reason than before shows the new one', async () => {
+  await using database = await openTestDatabase()
+  const state = await openState(database)
+  await state.readSource('relay')
+  const gone = (status: string) => page([{ did: 'did:plc:a', active: false, status }])
+  for (const [status, retired] of [
+    ['deactivated', 0],
+    ['deactivated', 0],
+    ['takendown', 1],
+  ] as const) {
+    expect(await state.commitPage(gone(status))).toMatchObject({ retired })
+    expect((await database.pool.query('select state, status from repos')).rows).toEqual([{ state: 'gone', status }])
+  }
+  expect(await state.readBalance()).toMatchObject({ discovered: 1, gone: 1 })
+  await state.end()
+})
+
 test('of two listings at the same moment neither is lost: one inserts the account, the other claims it', async () => {
   await using database = await openTestDatabase()
   const state = await openState(database)
