@@ -15,15 +15,18 @@ export interface Existing {
   state: RepoState
   rev: string | null
   hostId: number | null
+  /** Its DID document was asked for, whatever came of it. */
+  resolved: boolean
   status: string | null
 }
 
 /**
  * - `outdated`: its host has a newer rev than our rows.
  * - `retired`: inactive now, or for another reason than before. `revived`: active again.
+ * - `doubted`: two hosts say different things of an account that nobody has looked at yet; it waits for its DID document.
  * - `claimed`: a host lists it as active that is not the one we know; the DID document decides between them.
  */
-export type Verdict = 'outdated' | 'retired' | 'revived' | 'claimed'
+export type Verdict = 'outdated' | 'retired' | 'revived' | 'doubted' | 'claimed'
 
 /**
  * `hostId` is given for a host's own listing. After a migration both hosts list the DID, the old one as inactive; and whoever runs a
@@ -38,7 +41,10 @@ export function judge(existing: Existing, listed: Listed, hostId: number | undef
     const isNew = state !== 'gone' || existing.status !== (listed.status ?? 'inactive')
     return isHome && isNew ? 'retired' : undefined
   }
-  if (!isHome) return existing.hostId !== null || state === 'gone' ? 'claimed' : undefined // without a host: resolved anyway
+  if (!isHome) {
+    if (existing.hostId === null && state !== 'gone') return undefined // it waits for its document as it is
+    return rev === null && !existing.resolved ? 'doubted' : 'claimed'
+  }
   if (state === 'gone') return 'revived'
   const newer = listed.rev !== undefined && rev !== null && listed.rev > rev && isPast(listed.rev)
   return state === 'done' && newer ? 'outdated' : undefined

@@ -36,6 +36,7 @@ export interface PageOutcome {
   outdated: number
   retired: number
   revived: number
+  doubted: number
   claimed: number
 }
 
@@ -157,19 +158,20 @@ async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }
     verdicts.set(verdict, [...(verdicts.get(verdict) ?? []), repo])
   }
   const apply = async (verdict: Change) =>
-    await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], changes })
+    await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], homeId, changes })
   const claimed = (verdicts.get('claimed') ?? []).map(({ did }) => did)
   return {
     discovered: inserted.size,
     outdated: await apply('outdated'),
     retired: await apply('retired'),
     revived: await apply('revived'),
+    doubted: await apply('doubted'),
     claimed: hostId === undefined || claimed.length === 0 ? 0 : await noteHostClaims(client, { dids: claimed, hostId }),
   }
 }
 
 // Leans on repos_did_key: one probe per DID.
-const selectRepos = `select did, state, rev, host_id as "hostId", status from repos where did = any($1)`
+const selectRepos = `select did, state, rev, host_id as "hostId", status, resolved_at is not null as resolved from repos where did = any($1)`
 
 /** A repo that its host calls inactive is gone there; should it live elsewhere, that host's listing or a relay's says so. */
 async function insertRepos(client: PoolClient, { repos, hostId, homeId, changes }: Page): Promise<Set<string>> {
@@ -200,15 +202,17 @@ type Change = Exclude<Verdict, 'claimed'>
 interface Judged {
   verdict: Change
   repos: Listed[]
+  homeId: number | undefined
   changes: CounterChanges
 }
 
-async function applyVerdict(client: PoolClient, { verdict, repos, changes }: Judged): Promise<number> {
+async function applyVerdict(client: PoolClient, { verdict, repos, homeId, changes }: Judged): Promise<number> {
   if (repos.length === 0) return 0
   const values = [
     repos.map((repo) => repo.did),
     repos.map((repo) => repo.status ?? null),
     repos.map((repo) => repo.rev ?? null),
+    ...(verdict === 'revived' ? [homeId ?? null] : []),
   ]
   const { rows } = await client.query<Moved>({ name: `repos-${verdict}`, text: verdictStatements[verdict], values })
   for (const { was, state } of rows) changes.move(was, state)
@@ -221,7 +225,7 @@ type Moved = { was: Existing['state']; state: Existing['state'] }
 const listedRows = `
   with listed (did, status, rev) as (select * from unnest($1::text[], $2::text[], $3::text[])),
   old as (
-    select r.id, r.state, r.rev, r.signing_key, l.status, l.rev as listed_rev from repos r join listed l using (did) order by r.id for update of r
+    select r.id, r.state, r.rev, r.resolved_at, l.status, l.rev as listed_rev from repos r join listed l using (did) order by r.id for update of r
   )`
 
 const verdictStatements: Record<Change, string> = {
@@ -243,8 +247,14 @@ const verdictStatements: Record<Change, string> = {
     update repos r
     set state = case when old.rev is null then 'waiting' when old.listed_rev <= old.rev then 'done' else 'stale' end::repo_state,
         stale_reason = case when old.rev < old.listed_rev then 'newer-rev' end,
-        host_id = case when old.rev is null and old.signing_key is null then null else r.host_id end, -- named by a listing alone
+        host_id = case when old.rev is null and old.resolved_at is null and r.host_id is distinct from $4::int then null else r.host_id end,
         status = null, error_code = null, error_message = null, attempts = 0, retry_at = case when old.rev is not null then now() end
     from old where r.id = old.id and old.state = 'gone'
+    returning old.state as was, r.state`,
+
+  doubted: `${listedRows}
+    update repos r
+    set host_id = null, state = 'waiting', status = null, error_code = null, error_message = null, attempts = 0, retry_at = null
+    from old where r.id = old.id and old.state <> 'working' and old.rev is null and old.resolved_at is null
     returning old.state as was, r.state`,
 }

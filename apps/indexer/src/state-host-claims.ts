@@ -43,6 +43,7 @@ export function createHostClaims({ database, process, bounds }: StateContext) {
 
     /** Moves those repos whose document names another host than ours; gives how many. */
     async decideHostClaims(decisions: readonly HostDecision[]): Promise<number> {
+      if (decisions.length === 0) return 0
       const named = decisions.flatMap(({ claim, identity }) => (identity ? [{ repo: claim.repo, ...identity }] : []))
       const { moved, hosts } = await transact(database.pool, async (client) => {
         const hosts = await ensureHosts(
