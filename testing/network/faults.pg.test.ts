@@ -96,7 +96,7 @@ const identities: ReadonlyArray<readonly [fault: IdentityFault, expected: Expect
   ['old key', { state: 'failed', code: 'BadSignature' }],
 ]
 
-const passingIdentities: readonly IdentityFault[] = ['old key', 'fails', 'html', 'rate limit']
+const passingIdentities: readonly IdentityFault[] = ['old key', 'refuses us', 'fails', 'html', 'rate limit']
 
 let network: FakeNetwork
 let database: TestDatabase
