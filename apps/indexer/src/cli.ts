@@ -48,9 +48,12 @@ function buildProgram(): Command {
     })
   const run = program
     .command('run')
+    .argument('[accounts...]', 'DIDs or handles to index; with them nothing else is listed unless --source says so')
     .description('crawl every repo of a relay into Postgres; stopped, it goes on where it was')
   addOptions(run, [
     'relay',
+    'source',
+    'collectionDirectory',
     'plc',
     'plcExport',
     ...databaseOptions,
@@ -60,14 +63,15 @@ function buildProgram(): Command {
     'contact',
     ...logOptions,
   ])
-  run.action(async (options: Options) => {
+  run.action(async (names: string[], options: Options, verb: Command) => {
     const { run } = await import('./run.ts')
-    await longVerb(options, run)
+    const isAlone = names.length > 0 && verb.getOptionValueSource('source') === 'default'
+    await longVerb({ ...options, names, source: isAlone ? [] : options.source }, run)
   })
   const demo = program
     .command('demo')
     .description('the whole job offline: a small network on loopback, crawled into the embedded database')
-  addOptions(demo, ['dataDir', 'schema', ...crawlOptions, ...logOptions])
+  addOptions(demo, ['dataDir', 'schema', 'source', ...crawlOptions, ...logOptions])
   demo.option('--accounts <n>', 'accounts of the network', Number, 500)
   demo.action(async (options: Options & { accounts: number }) => {
     const { demo } = await import('./demo.ts')

@@ -62,6 +62,13 @@ export interface Tables {
     updated_at: Generated<Date>
     finished_at: Time | null
   }
+  host_claims: {
+    id: Generated<number>
+    host_id: number
+    repo: number
+    claimed_at: Generated<Date>
+    refuted_at: Time | null
+  }
   counters: { name: string; writer: number; value: number }
   processes: {
     id: Generated<number>

@@ -43,7 +43,7 @@ export const errorCodes = {
   EmbeddedDatabaseFailed: 'stop-run',
   /** The servers of `demo` did not start; the message says why. */
   DemoFailed: 'stop-run',
-  /** The listing has given more entries than there are repos, so it repeats itself without end. Another relay may do better. */
+  /** The listing has given more entries than it can have, so it repeats itself or invents accounts. The next run goes on behind them. */
   ListingEndless: 'fail-repo',
 
   // What a repo turned out to be: index-repo.ts.
@@ -123,6 +123,8 @@ export const errorCodes = {
   DidInvalid: 'fail-repo',
   /** The directory, or the domain of a did:web, does not know the DID. */
   DidNotFound: 'fail-repo',
+  /** Neither a DID nor a handle, or a handle whose domain names no DID, by DNS or by /.well-known/atproto-did. */
+  HandleNotFound: 'fail-repo',
   /** The identity was deleted at the directory. */
   DidTombstoned: 'gone',
   /** The DID document is of another DID, or lacks a PDS or a usable signing key; `details.missing` says which. */

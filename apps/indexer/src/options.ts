@@ -1,6 +1,7 @@
 // Every setting of the indexer, once: flag, environment variable, default, unit and help come from this table, and so
 // do `--help` and the options page of OPERATIONS.md. A flag wins over its variable, the variable over the default.
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { parseSource } from './source-spec.ts'
 
 const MiB = 1024 * 1024
 
@@ -9,7 +10,8 @@ interface OptionSpec<T> {
   env?: string
   default: T
   help: string
-  parse?: (text: string) => T
+  /** `previous`: of a flag that is repeated, what it gave before; the default at first. */
+  parse?: (text: string, previous: T) => T
 }
 
 const spec = <T>(option: OptionSpec<T>): OptionSpec<T> => option
@@ -19,7 +21,21 @@ export const optionTable = {
     flags: '--relay <url>',
     env: 'INDEXER_RELAY',
     default: 'https://relay1.us-east.bsky.network',
-    help: 'relay whose listRepos names the repos',
+    help: 'relay that the sources relay, hosts and collection ask',
+    parse: parseUrl,
+  }),
+  source: spec<string[]>({
+    flags: '--source <sources>',
+    env: 'INDEXER_SOURCE',
+    default: ['relay'],
+    help: 'where repos are listed: relay, hosts, host=URL, collection=NSID, file=PATH; several, comma-separated or repeated',
+    parse: parseSources,
+  }),
+  collectionDirectory: spec<string | undefined>({
+    flags: '--collection-directory <url>',
+    env: 'INDEXER_COLLECTION_DIRECTORY',
+    default: undefined,
+    help: 'server whose listReposByCollection the source collection asks (default: the relay)',
     parse: parseUrl,
   }),
   plc: spec<string[]>({
@@ -238,6 +254,18 @@ function parseUrl(text: string): string {
     throw new InvalidArgumentError(`"${text}" is not an http(s) URL, such as https://relay1.us-east.bsky.network`)
   }
   return url.origin
+}
+
+function parseSources(text: string, previous: string[]): string[] {
+  const sources = parseList(text)
+  for (const source of sources) {
+    try {
+      parseSource(source)
+    } catch (error) {
+      throw new InvalidArgumentError(error instanceof Error ? error.message : String(error))
+    }
+  }
+  return previous === optionTable.source.default ? sources : [...previous, ...sources]
 }
 
 function parseList(text: string): string[] {

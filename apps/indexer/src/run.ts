@@ -3,11 +3,11 @@
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { removeStaleSpills } from 'repo-stream'
+import { adviseExport } from './advise-export.ts'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import type { Database } from './database.ts'
 import { insist } from './database-transact.ts'
-import { relaySource } from './discover.ts'
 import { reposForHandles } from './file-handles.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
@@ -27,9 +27,12 @@ import { outdateRepos } from './outdate.ts'
 import { renderSummary, type Summary } from './progress.ts'
 import type { ProgressLine } from './progress-line.ts'
 import { createResolver } from './resolve.ts'
+import { createHandleResolver, type HandleOptions } from './resolve-handle.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import { RunMetrics } from './run-metrics.ts'
 import { showProgress, summarize } from './run-status.ts'
+import { checkNames } from './source-names.ts'
+import { createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
 import { version } from './version.ts'
 import { openWriter, type Writer } from './write.ts'
@@ -48,6 +51,13 @@ export interface RunIo {
   signal: AbortSignal
   /** Other than the defaults; tests do not wait half a minute. */
   httpLimits?: Partial<HttpLimits>
+  /** Other than DNS and the domains themselves; tests have no names. */
+  handles?: HandleOptions
+}
+
+export interface RunOptions extends Options {
+  /** Accounts named one by one, beside the sources: DIDs or handles. */
+  names?: readonly string[]
 }
 
 export interface RunOutcome {
@@ -57,7 +67,8 @@ export interface RunOutcome {
 }
 
 /** Throws what stops a run, with its code; an interruption is no error, the summary says so. */
-export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
+export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
+  checkNames(options.names ?? [])
   const config = await loadConfig({ path: options.config, collections: options.collections })
   const spillDir = options.spillDir ?? join(options.dataDir, 'spill')
   await removeStaleSpills(spillDir)
@@ -81,7 +92,7 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
     metrics: new RunMetrics(),
     budget: new MemoryBudget(options.memory),
     spills: new MemoryBudget(options.spillLimit),
-    progress: { discovered: false, unlisted: [] } satisfies CrawlProgress as CrawlProgress,
+    progress: { discovered: false, sources: [], unlisted: [] } satisfies CrawlProgress as CrawlProgress,
   }
   try {
     for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
@@ -128,7 +139,7 @@ interface Parts {
   progress: CrawlProgress
 }
 
-async function crawlShown(options: Options, parts: Parts, io: RunIo): Promise<void> {
+async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise<void> {
   const maxInFlight = reposForHandles(options.concurrency)
   if (maxInFlight < options.concurrency)
     io.log.warn({ maxInFlight }, 'the system permits few open files (ulimit -n): fewer repos are fetched at a time')
@@ -190,15 +201,31 @@ interface CrawlIo extends RunIo {
   saveHosts: () => Promise<void>
 }
 
-function assemble(options: Options, parts: Parts, io: CrawlIo): CrawlContext {
+function assemble(options: RunOptions, parts: Parts, io: CrawlIo): CrawlContext {
   const { log, signal, hosts, pool, directory, saveHosts } = io
   const { http, state, metrics, budget, spills } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
+  const sources = createSources({
+    options,
+    names: options.names ?? [],
+    fetch: { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) },
+    resolveHandle: createHandleResolver(http, io.handles),
+    resolver,
+    state,
+    log,
+    signal,
+  })
   return {
     state,
-    sources: [relaySource(options.relay, { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) })],
-    discover: { state, log, retry, onPage: () => undefined },
+    sources,
+    discover: {
+      log,
+      retry,
+      trustHosts: options.verify === 'structure',
+      onPage: adviseExport(options, log),
+    },
+    decide: { state, resolver, log, concurrency: options.resolveConcurrency },
     resolve: {
       state,
       resolver,

@@ -5,6 +5,7 @@ import { createHostLeases } from './host-leases.ts'
 import { dropLease, takeLease } from './leases.ts'
 import { createClaims, type HostBound } from './state-claims.ts'
 import { createDiscovery } from './state-discovery.ts'
+import { createHostClaims } from './state-host-claims.ts'
 import { createOutcomes } from './state-outcomes.ts'
 import { createReaders } from './state-readers.ts'
 import { createResolution } from './state-resolution.ts'
@@ -64,6 +65,7 @@ export async function openState(database: Database, options: TenureOptions = {})
       return tenure.isSure
     },
     ...createDiscovery(context),
+    ...createHostClaims(context),
     ...createResolution(context),
     ...createHostLeases(context),
     ...createClaims(context),
