@@ -11,6 +11,14 @@ import { version } from './version.ts'
 const databaseOptions = ['database', 'dataDir', 'schema'] as const satisfies OptionName[]
 const logOptions = ['logJson', 'logLevel'] as const satisfies OptionName[]
 const configOptions = ['config', 'collections'] as const satisfies OptionName[]
+const archiveOptions = [
+  'archive',
+  'threads',
+  'memory',
+  'repoMemory',
+  'spillDir',
+  'spillLimit',
+] as const satisfies OptionName[]
 const crawlOptions = [
   ...configOptions,
   'live',
@@ -22,6 +30,7 @@ const crawlOptions = [
   'repoMemory',
   'spillDir',
   'spillLimit',
+  'archive',
   'maxAttempts',
   'retryDelay',
   'maxFailed',
@@ -84,6 +93,14 @@ function buildProgram(): Command {
   finish.action(async (options: Options) => {
     const { finishVerb } = await import('./finish-verb.ts')
     await longVerb(options, finishVerb)
+  })
+  const reproject = program
+    .command('reproject')
+    .description('fill the tables anew from the archive, with the present config, beside the old ones')
+  addOptions(reproject, [...databaseOptions, ...configOptions, ...archiveOptions, ...logOptions])
+  reproject.action(async (options: Options) => {
+    const { reprojectVerb } = await import('./reproject-verb.ts')
+    await longVerb(options, reprojectVerb)
   })
   const rejects = program.command('rejects').description('what could not be stored, by code and collection')
   const rejectsOptions = [...databaseOptions, ...configOptions, ...logOptions]

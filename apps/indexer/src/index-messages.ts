@@ -21,6 +21,8 @@ export interface IndexSetup {
   spillDir: string
   spillLimitBytes: number
   verify: 'full' | 'structure'
+  /** Fetched CARs are kept there, or CARs are read from there and nobody is asked. */
+  archive?: { dir: string; use: 'keep' | 'read' } | undefined
 }
 
 export type ToThread =

@@ -99,6 +99,12 @@ export const optionTable = {
     help: 'bytes that one repo may put on the disk',
     parse: parseSize,
   }),
+  archive: spec<string | undefined>({
+    flags: '--archive <dir>',
+    env: 'INDEXER_ARCHIVE',
+    default: undefined,
+    help: 'folder that keeps the CAR of every repo, compressed, for `reproject`; give it with every run',
+  }),
   concurrency: spec<number>({
     flags: '--concurrency <n>',
     env: 'INDEXER_CONCURRENCY',

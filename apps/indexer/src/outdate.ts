@@ -4,6 +4,7 @@ import type { Pool, PoolClient } from 'pg'
 import type { Config, Table } from './config.ts'
 import { CounterChanges, counterWriter } from './counters.ts'
 import { transact } from './database-transact.ts'
+import type { SchemaWork } from './schema-changes.ts'
 import { quoteName } from './schema-sql.ts'
 
 export interface OutdateOptions {
@@ -38,14 +39,7 @@ export async function outdateRepos(
   }
 }
 
-interface Change {
-  id: number
-  table: string
-  reason: string
-  patterns: string[]
-  rowTables: string[]
-  last: number
-}
+type Change = SchemaWork & { id: number; last: number }
 
 const nextChange = `
   select id, table_name as "table", reason, patterns, row_tables as "rowTables", (select coalesce(max(id), 0) from repos) as last
@@ -89,6 +83,22 @@ async function stepOn(
   return { to, marked }
 }
 
+/** The same in the caller's transaction, for repos that `among`, a condition on `id`, chooses; gives how many. */
+export async function outdateAmong(
+  client: PoolClient,
+  { work, among }: { work: SchemaWork; among: string },
+  { config, process }: OutdateOptions,
+): Promise<number> {
+  const concerned = concernedRepos(work, config)
+  if (concerned === undefined) return 0
+  const values = [0, Number.MAX_SAFE_INTEGER, work.reason, ...concerned.values]
+  const marked = (await client.query(markStale(`${among} and (${concerned.where})`), values)).rowCount ?? 0
+  const changes = new CounterChanges()
+  changes.move('done', 'stale', marked)
+  await changes.write(client, counterWriter(process, 0))
+  return marked
+}
+
 /** In the order of ids, as every writer locks them. */
 function markStale(where: string): string {
   return `
@@ -99,7 +109,7 @@ function markStale(where: string): string {
   from concerned c where r.id = c.id`
 }
 
-function concernedRepos(change: Change, config: Config): { where: string; values: unknown[] } | undefined {
+export function concernedRepos(change: SchemaWork, config: Config): { where: string; values: unknown[] } | undefined {
   const table = config.tables.find((one) => one.name === change.table)
   if (table === undefined) return undefined // taken out of the config again
   const exact = change.patterns.filter((pattern) => !pattern.endsWith('*'))

@@ -1,8 +1,9 @@
 // The verb `run`: opens everything that a crawl needs, in order, crawls, and closes it in the reverse order.
 // Input: options; output: the summary of what the database holds now and the exit code.
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { removeStaleSpills } from 'repo-stream'
+import { openArchive, removeArchived } from './archive.ts'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import type { Database } from './database.ts'
@@ -32,9 +33,18 @@ import { version } from './version.ts'
 import { openWriter, type Writer } from './write.ts'
 
 /** Rows of one repo past this go to Postgres while the repo is walked, in a transaction of its own. */
-const largeRepoBytes = 8 * 1024 * 1024
+export const largeRepoBytes = 8 * 1024 * 1024
 /** More threads than this give Postgres more than one server takes. */
 const maxThreads = 8
+
+export function defaultThreads(): number {
+  return Math.max(1, Math.min(availableParallelism() - 1, maxThreads))
+}
+
+/** Where repos that are too large for memory spill. */
+export function spillFolder({ spillDir, dataDir }: Pick<Options, 'spillDir' | 'dataDir'>): string {
+  return spillDir ?? join(dataDir, 'spill')
+}
 
 export interface RunIo {
   log: Log
@@ -54,14 +64,17 @@ export interface RunOutcome {
 /** Throws what stops a run, with its code; an interruption is no error, the summary says so. */
 export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
   const config = await loadConfig({ path: options.config, collections: options.collections })
-  const spillDir = options.spillDir ?? join(options.dataDir, 'spill')
+  const spillDir = spillFolder(options)
   await removeStaleSpills(spillDir)
+  const archive = options.archive
+  if (archive !== undefined) await openArchive(archive)
   await using opened = await openCrawlDatabase(options, { config, log: io.log })
   const { database } = opened
   const { contact, allowPrivateHosts } = options
   await using http = openHttp({ version, contact, allowPrivateHosts, limits: io.httpLimits ?? {} })
   const state = await openState(database, { log: io.log })
-  const writer = openWriter({ database, config, process: () => state.process })
+  const onRemove = archive === undefined ? undefined : (dids: string[]) => removeArchived(archive, dids)
+  const writer = openWriter({ database, config, process: () => state.process, onRemove })
   const parts = {
     config,
     database,
@@ -132,9 +145,9 @@ function startPool(
   { hosts, httpLimits = {}, signal }: RunIo & { hosts: Hosts },
 ): IndexPool {
   const { config, spillDir, writer, metrics, budget } = parts
-  const { contact, allowPrivateHosts, plc, repoMemory, spillLimit, verify } = options
+  const { contact, allowPrivateHosts, plc, repoMemory, spillLimit, verify, archive } = options
   return openIndexPool({
-    threads: options.threads ?? Math.max(1, Math.min(availableParallelism() - 1, maxThreads)),
+    threads: options.threads ?? defaultThreads(),
     setup: {
       config,
       http: { version, contact, allowPrivateHosts, limits: httpLimits },
@@ -145,6 +158,7 @@ function startPool(
       spillDir,
       spillLimitBytes: spillLimit,
       verify,
+      archive: archive === undefined ? undefined : { dir: resolve(archive), use: 'keep' },
     },
     writer,
     signal,

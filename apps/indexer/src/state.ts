@@ -1,7 +1,17 @@
 // Everything the crawl remembers about itself, in the database: what was listed, resolved, claimed, and how it ended.
 // One process's view: it registers, beats, and holds what it claims until it ends or is taken for dead.
 import type { Database } from './database.ts'
-import { beat, deadAfterMs, dropLease, insertProcess, releaseDead, removeProcess, takeLease } from './leases.ts'
+import { IndexerError } from './errors.ts'
+import {
+  aloneElsewhere,
+  beat,
+  deadAfterMs,
+  dropLease,
+  insertProcess,
+  releaseDead,
+  removeProcess,
+  takeLease,
+} from './leases.ts'
 import { createClaims, type HostBound } from './state-claims.ts'
 import { createDiscovery } from './state-discovery.ts'
 import { createOutcomes } from './state-outcomes.ts'
@@ -51,6 +61,16 @@ export async function openState(database: Database, { egress = '', log }: StateO
   const context: StateContext = { database, process: () => process, bounds: new Map() }
   const released = await releaseDead(pool, process)
   if (released > 0) log?.info({ repos: released }, 'released what a dead process held')
+
+  // Both look after they have said that they are there, so that of two who start together at least one sees the other.
+  const alone = await aloneElsewhere(pool, process)
+  if (alone !== undefined) {
+    await removeProcess(pool, process)
+    throw new IndexerError(
+      'DatabaseBusy',
+      `reproject is at work on this database (${alone}): wait for its end, or stop it`,
+    )
+  }
 
   const beating = repeat(beatMs, async () => {
     if (!(await beat(pool, process))) {

@@ -1,0 +1,104 @@
+// Copies a CAR into the archive while it is walked: the fetched chunks in, the same chunks out.
+// The file takes its place in the archive only when `keep` is told that the walk has verified all of it; without that it is gone
+// when the copy is disposed of. A CAR of less than a frame, as most are, touches the disk only then.
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { constants, zstdCompressSync } from 'node:zlib'
+import type { Commit } from 'repo-stream'
+import { type ArchivedCar, archivePath, frameBytes, trailerMagic, unfinishedPath, unwritable } from './archive.ts'
+import { step } from './steps.ts'
+
+/** Digests do not compress and text compresses well at any level: 3 makes CARs no smaller than 1 and takes 1.4 times as long. */
+const compression = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
+
+export class ArchiveCopy implements AsyncDisposable {
+  readonly #dir: string
+  readonly #did: string
+  readonly #frames: number[] = []
+  #held: Uint8Array[] = []
+  #heldBytes = 0
+  #unfinished: { path: string; file: FileHandle } | undefined
+
+  constructor(dir: string, did: string) {
+    this.#dir = dir
+    this.#did = did
+  }
+
+  async *through(car: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of car) {
+      this.#held.push(chunk)
+      this.#heldBytes += chunk.length
+      if (this.#heldBytes >= frameBytes) await this.#guard(() => this.#writeFrame())
+      yield chunk
+    }
+  }
+
+  /** To be called once, after the walk and before its rows are committed: a commit without its file would never get one. */
+  async keep({ rev, cid }: Commit): Promise<void> {
+    await this.#guard(async () => {
+      if (this.#heldBytes > 0) await this.#writeFrame()
+      const { path, file } = await this.#open()
+      await file.appendFile(
+        trailer({ did: this.#did, rev, head: Buffer.from(cid).toString('hex'), frames: this.#frames }),
+      )
+      await file.close()
+      step('before-archived')
+      await moveInto(path, archivePath(this.#dir, this.#did))
+      this.#unfinished = undefined
+      step('after-archived')
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const unfinished = this.#unfinished
+    if (unfinished === undefined) return
+    await unfinished.file.close().catch(() => undefined) // a disk that is full refuses this too; what was first says so
+    await rm(unfinished.path, { force: true })
+  }
+
+  async #writeFrame(): Promise<void> {
+    const frame = zstdCompressSync(Buffer.concat(this.#held, this.#heldBytes), compression)
+    this.#held = []
+    this.#heldBytes = 0
+    const { file } = await this.#open()
+    await file.appendFile(frame)
+    this.#frames.push(frame.length)
+  }
+
+  async #open(): Promise<{ path: string; file: FileHandle }> {
+    if (this.#unfinished === undefined) {
+      const path = unfinishedPath(this.#dir)
+      this.#unfinished = { path, file: await open(path, 'wx') }
+    }
+    return this.#unfinished
+  }
+
+  async #guard(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (cause) {
+      throw unwritable(this.#dir, cause)
+    }
+  }
+}
+
+async function moveInto(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+    await mkdir(dirname(to), { recursive: true })
+    await rename(from, to)
+  }
+}
+
+/** Magic number, length, JSON, length of the JSON: it is found from the end of the file. */
+function trailer(car: ArchivedCar): Buffer {
+  const json = Buffer.from(JSON.stringify(car))
+  const bytes = Buffer.alloc(json.length + 12)
+  bytes.writeUInt32LE(trailerMagic, 0)
+  bytes.writeUInt32LE(json.length + 4, 4)
+  json.copy(bytes, 8)
+  bytes.writeUInt32LE(json.length, json.length + 8)
+  return bytes
+}
