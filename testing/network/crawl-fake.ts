@@ -28,21 +28,13 @@ export async function crawlFake(
 ): Promise<RunOutcome> {
   const dataDir = await mkdtemp(join(tmpdir(), 'crawl-fake-'))
   try {
-    const all: Options = {
-      ...defaults(),
+    const all = optionsOf({
       relay: network.relayUrl,
       plc: [network.plcUrl],
       database: database.url,
       dataDir,
-      live: false,
-      collections: ['*'],
-      allowPrivateHosts: true,
-      maxAttempts: 3,
-      retryDelay: 0.05,
-      logJson: true,
-      logLevel: process.env.LOG_LEVEL ?? 'fatal',
       ...options,
-    }
+    })
     const log = openLog({ json: true, level: all.logLevel })
     return await run(all, { log, line: undefined, signal, httpLimits })
   } finally {
@@ -50,8 +42,20 @@ export async function crawlFake(
   }
 }
 
-function defaults(): Options {
-  return Object.fromEntries(Object.entries(optionTable).map(([name, option]) => [name, option.default])) as Options
+/** Every option, as tests want them. */
+export function optionsOf(given: Partial<Options>): Options {
+  const defaults = Object.entries(optionTable).map(([name, option]) => [name, option.default])
+  return {
+    ...(Object.fromEntries(defaults) as Options),
+    live: false,
+    collections: ['*'],
+    allowPrivateHosts: true,
+    maxAttempts: 3,
+    retryDelay: 0.05,
+    logJson: true,
+    logLevel: process.env.LOG_LEVEL ?? 'fatal',
+    ...given,
+  }
 }
 
 export interface Outcome {

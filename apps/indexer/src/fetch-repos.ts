@@ -19,6 +19,8 @@ const maxUnwritten = 4000
 const busyShare = 0.75
 /** The database is asked for hosts with work this often, or so rarely that it costs at most a twentieth of the time. */
 const minLookForWorkMs = 200
+/** One slow look, as when this thread was busy meanwhile, must not leave hosts idle. */
+const maxLookForWorkMs = 5_000
 
 export interface FetchContext {
   state: State
@@ -61,7 +63,8 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
       if (Date.now() >= lookAtMs) {
         const startedMs = Date.now()
         await queues.lookForWork()
-        lookAtMs = Date.now() + Math.max(minLookForWorkMs, (Date.now() - startedMs) * 20)
+        const pauseMs = Math.min(maxLookForWorkMs, (Date.now() - startedMs) * 20)
+        lookAtMs = Date.now() + Math.max(minLookForWorkMs, pauseMs)
       }
       const full = budget.heldBytes > budget.limitBytes * busyShare || unwritten.size >= maxUnwritten
       const turn = full ? { waitMs: undefined } : hosts.next()
