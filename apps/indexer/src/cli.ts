@@ -80,11 +80,12 @@ function buildProgram(): Command {
     await longVerb(options, demo)
   })
   const tables = program.command('tables').description('print the tables that the config makes')
-  addOptions(tables, [...configOptions, 'schema'])
+  addOptions(tables, [...configOptions, ...databaseOptions])
   tables.option('--sql', 'as the SQL that makes them')
-  tables.action(async (options: Options & { sql?: boolean }) => {
+  tables.option('--changes', 'how many repos and records a changed config would have fetched again, and for how long')
+  tables.action(async (options: Options & { sql?: boolean; changes?: boolean }) => {
     const { tablesVerb } = await import('./tables-verb.ts')
-    await tablesVerb(options)
+    await tablesVerb(options, openLog({ json: false, level: 'warn' }))
   })
   const finish = program
     .command('finish')

@@ -15,7 +15,7 @@ import { outdateAmong } from './outdate.ts'
 import { shadowSchema } from './reproject-shadow.ts'
 import { applySchemaIn, dropUnused, openBooks, readApplied } from './schema.ts'
 import { readWork, workFor } from './schema-changes.ts'
-import { createTableStatement, quoteName } from './schema-sql.ts'
+import { quoteName } from './schema-sql.ts'
 import { step } from './steps.ts'
 
 export interface SwapOptions {
@@ -83,12 +83,11 @@ function busy(message: string): IndexerError {
 async function updateRepos({ client, live, shadow, config, process }: Swap): Promise<number> {
   await openBooks(client, live)
   const applied = await readApplied(client, live)
-  const generic = config.tables.find((table) => table.generic && !applied.has(table.name))
-  if (generic !== undefined) await client.query(createTableStatement(live, generic)) // what is concerned is looked up there
   const work = [...(await readWork(client, live)), ...config.tables.flatMap((table) => workFor(table, config, applied))]
   const among = `id in (select id from ${shadow}.repos where state = 'stale')`
   let stale = 0
-  for (const one of work) stale += await outdateAmong(client, { work: one, among }, { config, process })
+  const exists = (name: string) => applied.values().some(({ rowsName }) => rowsName === name)
+  for (const one of work) stale += await outdateAmong(client, { work: one, among, exists }, { config, process })
   await client.query(`delete from ${live}.schema_changes`)
   const { rows } = await client.query<{ settled: number }>(takeOver(shadow))
   const changes = new CounterChanges()

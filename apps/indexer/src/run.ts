@@ -22,7 +22,8 @@ import { MemoryBudget } from './memory-budget.ts'
 import { openCrawlDatabase } from './open-database.ts'
 import type { Options } from './options.ts'
 import { outdateRepos } from './outdate.ts'
-import { renderSummary, type Summary } from './progress.ts'
+import { refetchCost } from './outdate-estimate.ts'
+import { duration, renderSummary, type Summary } from './progress.ts'
 import type { ProgressLine } from './progress-line.ts'
 import { createResolver } from './resolve.ts'
 import type { RetryPolicy } from './retry-policy.ts'
@@ -90,6 +91,10 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
     for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
       if (change.repos > 0)
         io.log.info({ ...change }, 'the config has changed: repos are stale and will be fetched again')
+    }
+    const cost = await refetchCost(database)
+    if (cost.repos > 0) {
+      io.log.info({ ...cost, takes: duration(cost.ms) }, 'to fetch again for the config, at the rate that hosts allow')
     }
     await crawlShown(options, parts, io)
     await writer.settleGone(options.inactive)
