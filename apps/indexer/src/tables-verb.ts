@@ -29,7 +29,8 @@ export async function describeChanges(
   await using opened = await connect(options, log)
   const { changes, total } = await estimateChanges(opened.database, config)
   if (total.repos === 0) return 'Nothing that is stored would be fetched again.\n'
-  const lines = changes.map(({ table, reason, repos }) => `${table}: ${reason}, ${count(repos)} repos`)
+  const concerned = changes.filter(({ repos }) => repos > 0)
+  const lines = concerned.map(({ table, reason, repos }) => `${table}: ${reason}, ${count(repos)} repos`)
   const cost = `${count(total.repos)} repos with ${count(total.records)} records, ${duration(total.ms)} at the rate that their hosts allow`
   return `${lines.join('\n')}\nrun would fetch ${cost}; reproject takes those that are archived from there.\n`
 }
