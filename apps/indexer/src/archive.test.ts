@@ -40,7 +40,7 @@ function makeCar(records: number): Uint8Array {
 
 async function archive(car: Uint8Array, keep = true): Promise<Commit> {
   await openArchive(dir)
-  await using copy = new ArchiveCopy(dir, did)
+  using copy = new ArchiveCopy(dir, did)
   expect(await drain(copy.through(pieces(car, 10_007)))).toEqual(Buffer.from(car))
   const loaded = await loadCar(car)
   if (loaded.kind !== 'memory') throw new Error('a test repo fits into memory')

@@ -68,7 +68,7 @@ async function indexOnce(
   projection: Projection,
   context: IndexContext,
 ): Promise<IndexedRepo | { lying: ReadonlySet<string> }> {
-  await using copy = context.archive?.(claim.did)
+  using copy = context.archive?.(claim.did)
   await using walk = await openWalk(claim, projection, { ...context, copy })
   await checkCommit(walk.commit, claim, context)
   const rows = new RepoRows(claim, context.budget)

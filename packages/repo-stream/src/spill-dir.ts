@@ -9,10 +9,12 @@ import { RepoStreamError } from './errors.ts'
 
 const pattern = /^repo-stream-(\d+)-(\w+)-\w+\.[a-z.]+(?:-\w+)?$/
 let files = 0
+let ours: string | undefined
 
 /** A path in `dir` that no other walk uses, in this thread or another, for `openDiskStore`. */
 export function spillPath(dir: string, extension = 'sqlite'): string {
-  return join(dir, `repo-stream-${process.pid}-${startOf(process.pid) ?? 'x'}-${threadId}_${++files}.${extension}`)
+  ours ??= `repo-stream-${process.pid}-${startOf(process.pid) ?? 'x'}-${threadId}`
+  return join(dir, `${ours}_${++files}.${extension}`)
 }
 
 /**
