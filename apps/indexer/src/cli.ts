@@ -11,6 +11,14 @@ import { version } from './version.ts'
 const databaseOptions = ['database', 'dataDir', 'schema'] as const satisfies OptionName[]
 const logOptions = ['logJson', 'logLevel'] as const satisfies OptionName[]
 const configOptions = ['config', 'collections'] as const satisfies OptionName[]
+const archiveOptions = [
+  'archive',
+  'threads',
+  'memory',
+  'repoMemory',
+  'spillDir',
+  'spillLimit',
+] as const satisfies OptionName[]
 const crawlOptions = [
   ...configOptions,
   'live',
@@ -24,6 +32,7 @@ const crawlOptions = [
   'spillLimit',
   'egress',
   'deadAfter',
+  'archive',
   'maxAttempts',
   'retryDelay',
   'maxFailed',
@@ -78,11 +87,12 @@ function buildProgram(): Command {
     await longVerb(options, demo)
   })
   const tables = program.command('tables').description('print the tables that the config makes')
-  addOptions(tables, [...configOptions, 'schema'])
+  addOptions(tables, [...configOptions, ...databaseOptions])
   tables.option('--sql', 'as the SQL that makes them')
-  tables.action(async (options: Options & { sql?: boolean }) => {
+  tables.option('--changes', 'how many repos and records a changed config would have fetched again, and for how long')
+  tables.action(async (options: Options & { sql?: boolean; changes?: boolean }) => {
     const { tablesVerb } = await import('./tables-verb.ts')
-    await tablesVerb(options)
+    await tablesVerb(options, openLog({ json: false, level: 'warn' }))
   })
   const finish = program
     .command('finish')
@@ -91,6 +101,14 @@ function buildProgram(): Command {
   finish.action(async (options: Options) => {
     const { finishVerb } = await import('./finish-verb.ts')
     await longVerb(options, finishVerb)
+  })
+  const reproject = program
+    .command('reproject')
+    .description('fill the tables anew from the archive, with the present config, beside the old ones')
+  addOptions(reproject, [...databaseOptions, ...configOptions, ...archiveOptions, ...logOptions])
+  reproject.action(async (options: Options) => {
+    const { reprojectVerb } = await import('./reproject-verb.ts')
+    await longVerb(options, reprojectVerb)
   })
   const rejects = program.command('rejects').description('what could not be stored, by code and collection')
   const rejectsOptions = [...databaseOptions, ...configOptions, ...logOptions]

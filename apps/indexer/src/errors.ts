@@ -58,6 +58,18 @@ export const errorCodes = {
   /** A walk needed the disk and the disk had no room. Free some or set `--spill-dir`; the repo is tried again. */
   SpillDiskFull: 'retry',
 
+  // The archive: archive.ts, reproject.ts.
+  /** The disk of the archive is full, or its folder cannot be written. Make room and start again, or go on without `--archive`: nothing is lost. */
+  ArchiveUnwritable: 'stop-run',
+  /** The archive has no CAR of a repo. `reproject` leaves its rows as they are; `run` fetches it if the config wants more. */
+  ArchiveMissing: 'fail-repo',
+  /** The archived CAR is of another commit than the stored rows. As with `ArchiveMissing`. */
+  ArchiveOutdated: 'fail-repo',
+  /** An archived CAR is cut short or cannot be read. As with `ArchiveMissing`; the next fetch of the repo replaces it. */
+  ArchiveDamaged: 'fail-repo',
+  /** `reproject` wants the database for itself, and another indexer process works on it; or the other way round. Wait, or stop that. */
+  DatabaseBusy: 'stop-run',
+
   // One record: project/. It is a row in `rejects` with its bytes; `rejects replay` tries it again.
   /** The block is not strict DAG-CBOR, or not a map. The message says what and at which byte. */
   RecordMalformed: 'reject-record',

@@ -19,6 +19,8 @@ const maxUnwritten = 4000
 const busyShare = 0.75
 /** The database is asked for hosts with work this often, or so rarely that it costs at most a twentieth of the time. */
 const minLookForWorkMs = 200
+/** One slow look, as when this thread was busy meanwhile, must not leave hosts idle. */
+const maxLookForWorkMs = 5_000
 
 export interface FetchContext {
   state: State
@@ -66,7 +68,8 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
         const startedMs = Date.now()
         const hasWork = await queues.lookForWork()
         await state.setIdle(!hasWork && inFlight.size === 0)
-        lookAtMs = Date.now() + Math.max(minLookForWorkMs, (Date.now() - startedMs) * 20)
+        const pauseMs = Math.min(maxLookForWorkMs, (Date.now() - startedMs) * 20)
+        lookAtMs = Date.now() + Math.max(minLookForWorkMs, pauseMs)
       }
       // A process that was stopped and goes on may have lost its hosts to others: it asks when a beat has told.
       const full = !state.isSure || isBusy(budget) || isBusy(spills) || unwritten.size >= maxUnwritten

@@ -23,6 +23,8 @@ export interface IndexSetup {
   spillDir: string
   spills: { limitBytes: number; shared: SharedArrayBuffer }
   verify: 'full' | 'structure'
+  /** Fetched CARs are kept there, or CARs are read from there and nobody is asked. */
+  archive?: { dir: string; use: 'keep' | 'read' } | undefined
 }
 
 export type ToThread =

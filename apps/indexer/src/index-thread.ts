@@ -1,6 +1,8 @@
 // A thread that indexes: claims in, rows out, many repos at a time. It runs `indexRepo` with a writer that is the main thread's.
 // What it asks of hosts it tells the main thread at once, whose scheduler decides who is asked next.
 import { parentPort, workerData } from 'node:worker_threads'
+import { readArchivedCar } from './archive-read.ts'
+import { ArchiveCopy } from './archive-write.ts'
 import { fetchRepo } from './fetch.ts'
 import { openHttp } from './http.ts'
 import { chunksUnderWay, type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
@@ -21,6 +23,7 @@ const stop = new AbortController()
 const http = openHttp(setup.http)
 const tasks = new Map<number, Task>()
 let fetchedBytes = 0
+const { archive } = setup
 
 /** What all repos of this thread share. */
 const shared: Omit<IndexContext, 'writer' | 'fetchCar'> = {
@@ -28,6 +31,7 @@ const shared: Omit<IndexContext, 'writer' | 'fetchCar'> = {
   projection: createProjection(setup.config),
   resolver: createResolver({ http, plcUrls: setup.plcUrls }),
   budget: new MemoryBudget(setup.budget.limitBytes, setup.budget.shared),
+  archive: archive?.use === 'keep' ? (did) => new ArchiveCopy(archive.dir, did) : undefined,
   repoMemoryBytes: setup.repoMemoryBytes,
   largeRepoBytes: setup.largeRepoBytes,
   spillDir: setup.spillDir,
@@ -71,7 +75,7 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
     const { written, rows, rejected, spilled } = await indexRepo(claim, {
       ...shared,
       writer: task,
-      fetchCar: ({ host, did }) => countBytes(fetchRepo({ host, did }, fetchContext), task),
+      fetchCar: (claim) => countBytes(carOf(claim), task),
     })
     outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
     await written.catch(() => undefined) // the main thread knows it first
@@ -152,6 +156,11 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
     }
     this.#credit--
   }
+}
+
+function carOf({ host, did }: ClaimedRepo): AsyncIterable<Uint8Array> {
+  if (archive?.use === 'read') return readArchivedCar({ dir: archive.dir, did })
+  return fetchRepo({ host, did }, fetchContext)
 }
 
 async function* countBytes(chunks: AsyncIterable<Uint8Array>, task: Task): AsyncGenerator<Uint8Array> {

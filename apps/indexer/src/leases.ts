@@ -44,6 +44,25 @@ export async function takeLease(pool: Pool, name: string, process: number): Prom
   return rowCount === 1
 }
 
+/** The lease of a process that wants the whole database for itself. */
+export const aloneLease = 'alone'
+
+/** Where it runs that has the database for itself; undefined: nobody, or we do. */
+export async function aloneElsewhere(pool: Pool, process: number): Promise<string | undefined> {
+  const text = `select place from leases l join processes p on p.id = l.process where name = $1 and process <> $2`
+  const { rows } = await ask<{ place: string }>(pool, { text, values: [aloneLease, process] })
+  return rows[0]?.place
+}
+
+/** Where the others run that live. */
+export async function otherProcesses(pool: Pool, process: number): Promise<string[]> {
+  const { rows } = await ask<{ place: string }>(pool, {
+    text: `select place from processes where id <> $1`,
+    values: [process],
+  })
+  return rows.map(({ place }) => place)
+}
+
 export async function dropLease(pool: Pool, name: string, process: number): Promise<void> {
   await ask(pool, { text: `delete from leases where name = $1 and process = $2`, values: [name, process] })
 }

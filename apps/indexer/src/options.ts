@@ -121,6 +121,12 @@ export const optionTable = {
     help: 'bytes that all repos in flight may put on the disk together, and one of them half of that',
     parse: parseSize,
   }),
+  archive: spec<string | undefined>({
+    flags: '--archive <dir>',
+    env: 'INDEXER_ARCHIVE',
+    default: undefined,
+    help: 'folder that keeps the CAR of every repo, compressed, for `reproject`; give it with every run',
+  }),
   concurrency: spec<number>({
     flags: '--concurrency <n>',
     env: 'INDEXER_CONCURRENCY',

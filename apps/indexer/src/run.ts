@@ -1,9 +1,10 @@
 // The verb `run`: opens everything that a crawl needs, in order, crawls, and closes it in the reverse order.
 // Input: options; output: the summary of what the database holds now and the exit code.
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { removeStaleSpills } from 'repo-stream'
 import { adviseExport } from './advise-export.ts'
+import { openArchive, removeArchived } from './archive.ts'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import type { Database } from './database.ts'
@@ -24,7 +25,8 @@ import { MemoryBudget } from './memory-budget.ts'
 import { openCrawlDatabase } from './open-database.ts'
 import type { Options } from './options.ts'
 import { outdateRepos } from './outdate.ts'
-import { renderSummary, type Summary } from './progress.ts'
+import { refetchCost } from './outdate-estimate.ts'
+import { duration, renderSummary, type Summary } from './progress.ts'
 import type { ProgressLine } from './progress-line.ts'
 import { createResolver } from './resolve.ts'
 import { createHandleResolver, type HandleOptions } from './resolve-handle.ts'
@@ -38,11 +40,20 @@ import { version } from './version.ts'
 import { openWriter, type Writer } from './write.ts'
 
 /** Rows of one repo past this go to Postgres while the repo is walked, in a transaction of its own. */
-const largeRepoBytes = 8 * 1024 * 1024
+export const largeRepoBytes = 8 * 1024 * 1024
 /** "More than 20 MB is already called large"; such downloads sit in a lane of their own, not in their host's slots. */
-const hugeBytes = 32 * 1024 * 1024
+export const hugeBytes = 32 * 1024 * 1024
 /** More threads than this give Postgres more than one server takes. */
 const maxThreads = 8
+
+export function defaultThreads(): number {
+  return Math.max(1, Math.min(availableParallelism() - 1, maxThreads))
+}
+
+/** Where repos that are too large for memory spill. */
+export function spillFolder({ spillDir, dataDir }: Pick<Options, 'spillDir' | 'dataDir'>): string {
+  return spillDir ?? join(dataDir, 'spill')
+}
 
 export interface RunIo {
   log: Log
@@ -70,8 +81,10 @@ export interface RunOutcome {
 export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
   checkNames(options.names ?? [])
   const config = await loadConfig({ path: options.config, collections: options.collections })
-  const spillDir = options.spillDir ?? join(options.dataDir, 'spill')
+  const spillDir = spillFolder(options)
   await removeStaleSpills(spillDir)
+  const archive = options.archive
+  if (archive !== undefined) await openArchive(archive)
   await using opened = await openCrawlDatabase(options, { config, log: io.log })
   const { database } = opened
   const { contact, allowPrivateHosts } = options
@@ -81,7 +94,8 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
     deadAfterMs: options.deadAfter * 1000,
     log: io.log,
   })
-  const writer = openWriter({ database, config, process: () => state.process })
+  const onRemove = archive === undefined ? undefined : (dids: string[]) => removeArchived(archive, dids)
+  const writer = openWriter({ database, config, process: () => state.process, onRemove })
   const parts = {
     config,
     database,
@@ -98,6 +112,10 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
     for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
       if (change.repos > 0)
         io.log.info({ ...change }, 'the config has changed: repos are stale and will be fetched again')
+    }
+    const cost = await refetchCost(database)
+    if (cost.repos > 0) {
+      io.log.info({ ...cost, takes: duration(cost.ms) }, 'to fetch again for the config, at the rate that hosts allow')
     }
     await crawlShown(options, parts, io)
     await writer.settleGone(options.inactive)
@@ -165,9 +183,9 @@ function startPool(
   { hosts, httpLimits = {}, signal }: RunIo & { hosts: Hosts },
 ): IndexPool {
   const { config, spillDir, writer, metrics, budget, spills } = parts
-  const { contact, allowPrivateHosts, plc, repoMemory, verify } = options
+  const { contact, allowPrivateHosts, plc, repoMemory, verify, archive } = options
   return openIndexPool({
-    threads: options.threads ?? Math.max(1, Math.min(availableParallelism() - 1, maxThreads)),
+    threads: options.threads ?? defaultThreads(),
     setup: {
       config,
       http: { version, contact, allowPrivateHosts, limits: httpLimits },
@@ -179,6 +197,7 @@ function startPool(
       spillDir,
       spills: { limitBytes: spills.limitBytes, shared: spills.shared },
       verify,
+      archive: archive === undefined ? undefined : { dir: resolve(archive), use: 'keep' },
     },
     writer,
     signal,

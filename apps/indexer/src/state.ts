@@ -1,8 +1,9 @@
 // Everything the crawl remembers about itself, in the database: what was listed, resolved, claimed, and how it ended.
 // One process's view: it registers, beats, and holds what it claims until it ends or is taken for dead.
 import type { Database } from './database.ts'
+import { IndexerError } from './errors.ts'
 import { createHostLeases } from './host-leases.ts'
-import { dropLease, takeLease } from './leases.ts'
+import { aloneElsewhere, dropLease, takeLease } from './leases.ts'
 import { createClaims, type HostBound } from './state-claims.ts'
 import { createDiscovery } from './state-discovery.ts'
 import { createHostClaims } from './state-host-claims.ts'
@@ -52,6 +53,16 @@ export async function openState(database: Database, options: TenureOptions = {})
     process: () => tenure.process,
     bounds: new Map(),
     leased,
+  }
+
+  // Both look after they have said that they are there, so that of two who start together at least one sees the other.
+  const alone = await aloneElsewhere(pool, tenure.process)
+  if (alone !== undefined) {
+    await tenure.end()
+    throw new IndexerError(
+      'DatabaseBusy',
+      `reproject is at work on this database (${alone}): wait for its end, or stop it`,
+    )
   }
 
   return {

@@ -14,6 +14,8 @@ export const stepNames = [
   'before-claim',
   'before-claim-commit',
   'after-claim',
+  'before-archived',
+  'after-archived',
   'before-lock',
   'before-copy',
   'in-copy',
@@ -28,7 +30,10 @@ export const stepNames = [
   'before-release',
 ] as const
 
-export type StepName = (typeof stepNames)[number]
+/** Those of `reproject`. */
+export const swapStepNames = ['before-swap', 'before-swap-commit', 'after-swap'] as const
+
+export type StepName = (typeof stepNames)[number] | (typeof swapStepNames)[number]
 
 interface KillPlan {
   name: string
@@ -48,7 +53,8 @@ function readPlan(text: string | undefined): KillPlan | undefined {
   if (name === undefined || name === '') return undefined
   if (victim !== 'indexer' && victim !== 'postgres' && victim !== 'both' && victim !== 'stop')
     throw new Error(`INDEXER_KILL_AT: no victim ${victim}`)
-  if (!stepNames.some((known) => known === name)) throw new Error(`INDEXER_KILL_AT: no step ${name}`)
+  if (![...stepNames, ...swapStepNames].some((known) => known === name))
+    throw new Error(`INDEXER_KILL_AT: no step ${name}`)
   return { name, times: Number(times), victim }
 }
 
