@@ -4,8 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { json, type Reply } from 'indexer/demo/server.ts'
+import { json, type Reply, startServer } from 'indexer/demo/server.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
+import { version } from 'indexer/src/version.ts'
 import { buildRepo, makeSigningKey, tidFromMicros } from 'repo-stream/fixtures'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { compareWithTruth, crawlFake, readOutcomes } from './crawl-fake.ts'
@@ -231,6 +232,31 @@ test('where the system permits few open files, fewer repos are in flight, and no
   expect(stderr).toContain('few open files')
   expect(stderr).not.toContain('EMFILE')
   expect(most).toBeLessThanOrEqual((maxFiles - 150) / 3)
+  await expectWholeNetwork()
+})
+
+test('the proxy of the environment is used, and every request names the version and whom to write to', async () => {
+  const seen = { agents: new Set<string | undefined>(), byProxy: 0 }
+  const proxy = await startServer((request) => {
+    seen.agents.add(request.headers['user-agent'])
+    seen.byProxy++
+    return network.handle(request, { kind: 'relay' })
+  })
+  network.intercept = ({ headers }) => {
+    seen.agents.add(headers['user-agent'])
+    return undefined
+  }
+  const dataDir = await mkdtemp(join(tmpdir(), 'proxy-'))
+  const args = ['run', '--no-live', '--relay', 'http://relay.test', '--plc', network.plcUrl, '--allow-private-hosts']
+  const { exitCode, stderr } = await runIndexer(
+    [...args, '--database', database.url, '--data-dir', dataDir, '--collections', '*', '--contact', 'me@example.org'],
+    { env: { HTTP_PROXY: proxy.url, http_proxy: proxy.url, NO_PROXY: '', no_proxy: '' } },
+  )
+  await proxy.close()
+  await rm(dataDir, { recursive: true })
+  expect(exitCode, stderr.slice(-2000)).toBe(0)
+  expect(seen.byProxy).toBeGreaterThan(0)
+  expect([...seen.agents]).toEqual([`atproto-indexer/${version} (+me@example.org)`])
   await expectWholeNetwork()
 })
 

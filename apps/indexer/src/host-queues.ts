@@ -1,5 +1,5 @@
 // Claims that wait for a turn of their host: repos of the database in, one repo a turn out, and to the scheduler which hosts
-// have work. Bounded: at most one batch for each host that is being asked.
+// have work. Only hosts that are leased to this process are asked; all claims that wait are bounded together.
 import { HostHandover } from './host-handover.ts'
 import type { Hosts } from './hosts.ts'
 import { restored } from './hosts-memory.ts'
