@@ -8,6 +8,7 @@ import { type Existing, judge, type Listed, type Verdict } from './listing.ts'
 import type { StateContext } from './state.ts'
 import { noteHostClaims } from './state-host-claims.ts'
 import { ensureHosts } from './state-hosts.ts'
+import { applyVerdict, type Change } from './state-verdicts.ts'
 import { step } from './steps.ts'
 
 export interface SourcePosition {
@@ -150,13 +151,10 @@ async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }
   // Another listing may have inserted some at the same moment; what this one says of them counts no less.
   await read(unknown.flatMap(({ did }) => (inserted.has(did) ? [] : did)))
 
-  const verdicts = new Map<Verdict, Listed[]>()
-  for (const repo of repos) {
+  const verdicts = Map.groupBy(repos, (repo): Verdict | undefined => {
     const existing = known.get(repo.did)
-    const verdict = existing && judge(existing, repo, hostId)
-    if (verdict === undefined) continue
-    verdicts.set(verdict, [...(verdicts.get(verdict) ?? []), repo])
-  }
+    return existing && judge(existing, repo, hostId)
+  })
   const apply = async (verdict: Change) =>
     await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], homeId, changes })
   const claimed = (verdicts.get('claimed') ?? []).map(({ did }) => did)
@@ -195,66 +193,3 @@ const insertNew = `
   select * from unnest($1::text[], $2::int[], $3::repo_state[], $4::text[])
   on conflict (did) do nothing
   returning did, state`
-
-/** What is done at once. */
-type Change = Exclude<Verdict, 'claimed'>
-
-interface Judged {
-  verdict: Change
-  repos: Listed[]
-  homeId: number | undefined
-  changes: CounterChanges
-}
-
-async function applyVerdict(client: PoolClient, { verdict, repos, homeId, changes }: Judged): Promise<number> {
-  if (repos.length === 0) return 0
-  const values = [
-    repos.map((repo) => repo.did),
-    repos.map((repo) => repo.status ?? null),
-    repos.map((repo) => repo.rev ?? null),
-    ...(verdict === 'revived' ? [homeId ?? null] : []),
-  ]
-  const { rows } = await client.query<Moved>({ name: `repos-${verdict}`, text: verdictStatements[verdict], values })
-  for (const { was, state } of rows) changes.move(was, state)
-  return rows.length
-}
-
-type Moved = { was: Existing['state']; state: Existing['state'] }
-
-// Each locks its rows in the order of their ids and looks at the state again: a claim may have come in between.
-const listedRows = `
-  with listed (did, status, rev) as (select * from unnest($1::text[], $2::text[], $3::text[])),
-  old as (
-    select r.id, r.state, r.rev, r.resolved_at, l.status, l.rev as listed_rev from repos r join listed l using (did) order by r.id for update of r
-  )`
-
-const verdictStatements: Record<Change, string> = {
-  outdated: `${listedRows}
-    update repos r set state = 'stale', stale_reason = 'newer-rev', retry_at = now(), attempts = 0
-    from old where r.id = old.id and old.state = 'done' and old.listed_rev > old.rev
-    returning old.state as was, r.state`,
-
-  retired: `${listedRows}, hidden as (
-      insert into hidden_repos (repo) select id from old where rev is not null and state <> 'working' order by id on conflict do nothing
-    )
-    update repos r set state = 'gone', status = coalesce(old.status, 'inactive'), retry_at = null
-    from old where r.id = old.id and old.state <> 'working'
-    returning old.state as was, r.state`,
-
-  revived: `${listedRows}, shown as (
-      delete from hidden_repos h using old where h.repo = old.id and old.state = 'gone'
-    )
-    update repos r
-    set state = case when old.rev is null then 'waiting' when old.listed_rev <= old.rev then 'done' else 'stale' end::repo_state,
-        stale_reason = case when old.rev < old.listed_rev then 'newer-rev' end,
-        host_id = case when old.rev is null and old.resolved_at is null and r.host_id is distinct from $4::int then null else r.host_id end,
-        status = null, error_code = null, error_message = null, attempts = 0, retry_at = case when old.rev is not null then now() end
-    from old where r.id = old.id and old.state = 'gone'
-    returning old.state as was, r.state`,
-
-  doubted: `${listedRows}
-    update repos r
-    set host_id = null, state = 'waiting', status = null, error_code = null, error_message = null, attempts = 0, retry_at = null
-    from old where r.id = old.id and old.state <> 'working' and old.rev is null and old.resolved_at is null
-    returning old.state as was, r.state`,
-}
