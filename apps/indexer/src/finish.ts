@@ -46,7 +46,8 @@ export async function finish(database: { pool: Pool; schema: string }, options: 
   try {
     const { rows } = await client.query<{ ours: boolean }>(tryLock, [finishLock, schema])
     if (rows[0]?.ours !== true) return { ...result, busy: true }
-    await client.query(`set maintenance_work_mem = '${options.maintenanceMemory ?? '256MB'}'; ${noticeKills}`)
+    await client.query(`set maintenance_work_mem = '${options.maintenanceMemory ?? '256MB'}'`)
+    await client.query(noticeKills).catch(() => undefined) // a server on Windows cannot
     await buildMissing({ client, pool, schema, options, result })
     return result
   } finally {
