@@ -6,13 +6,14 @@ import { errorClass } from './errors.ts'
 import { type FetchContext, fetchRepos } from './fetch-repos.ts'
 import { type ResolveContext, resolveRepos } from './resolve-repos.ts'
 import type { State } from './state.ts'
+import { News } from './wakeup.ts'
 
 export interface CrawlContext {
   state: State
   sources: readonly Source[]
-  discover: Omit<DiscoverContext, 'signal'>
-  resolve: Omit<ResolveContext, 'signal' | 'moreToCome'>
-  fetch: Omit<FetchContext, 'signal' | 'moreToCome'>
+  discover: Omit<DiscoverContext, 'signal' | 'onPage'>
+  resolve: Omit<ResolveContext, 'signal' | 'moreToCome' | 'listed' | 'resolved'>
+  fetch: Omit<FetchContext, 'signal' | 'moreToCome' | 'resolved'>
   /** Aborting ends the crawl in order: nothing new is begun, what is finished is written, claims are given back. */
   signal: AbortSignal
 }
@@ -28,10 +29,13 @@ export interface CrawlProgress {
 export async function crawl(context: CrawlContext, progress: CrawlProgress): Promise<void> {
   const stop = new AbortController()
   const signal = AbortSignal.any([context.signal, stop.signal])
+  const listed = new News()
+  const resolved = new News()
+  const onPage = () => listed.tell()
   const listing = (async () => {
     for (const source of context.sources) {
       try {
-        await discover(source, { ...context.discover, signal })
+        await discover(source, { ...context.discover, signal, onPage })
       } catch (error) {
         if (signal.aborted || (errorClass(error) ?? 'stop-run') === 'stop-run') throw error
         context.discover.log.error({ err: error, source: source.name }, 'the listing could not be read to its end')
@@ -39,22 +43,25 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
       }
     }
     progress.discovered = true
+    listed.tell()
   })()
 
-  let resolved = false
+  let allResolved = false
   const moreToResolve = async (): Promise<boolean> => {
     const listed = progress.discovered
     return !listed || (await context.state.unresolvedLeft())
   }
-  const resolving = resolveRepos({ ...context.resolve, signal, moreToCome: moreToResolve }).then(() => {
-    resolved = true
+  const resolveContext = { ...context.resolve, signal, listed, resolved, moreToCome: moreToResolve }
+  const resolving = resolveRepos(resolveContext).then(() => {
+    allResolved = true
+    resolved.tell()
   })
 
   const moreToFetch = async (): Promise<boolean> => {
-    const wasResolved = resolved
+    const wasResolved = allResolved
     return !wasResolved || (await context.state.fetchesLeft())
   }
-  const fetching = fetchRepos({ ...context.fetch, signal, moreToCome: moreToFetch })
+  const fetching = fetchRepos({ ...context.fetch, signal, resolved, moreToCome: moreToFetch })
 
   const stages = [listing, resolving, fetching]
   try {

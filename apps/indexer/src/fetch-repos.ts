@@ -11,7 +11,7 @@ import type { Resolver } from './resolve.ts'
 import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { RunMetrics } from './run-metrics.ts'
 import type { ClaimedRepo, State } from './state.ts'
-import { Wakeup } from './wakeup.ts'
+import type { News } from './wakeup.ts'
 
 /** Finished repos whose transaction is still to come; past this nothing new is fetched. */
 const maxUnwritten = 4000
@@ -25,20 +25,24 @@ export interface FetchContext {
   hosts: Hosts
   /** One repo, from its host to its rows. */
   indexRepo: (claim: ClaimedRepo) => Promise<IndexedRepo>
+  /** Commits what is finished without waiting for more. */
+  flush: () => void
   budget: MemoryBudget
   resolver: Resolver
   metrics: RunMetrics
   log: Log
   retry: RetryPolicy
   signal: AbortSignal
+  /** Told when repos have got a host. */
+  resolved: News
   /** False once no repo can become due any more: then the stage ends when nothing is in flight. */
   moreToCome: () => Promise<boolean>
 }
 
 export async function fetchRepos(context: FetchContext): Promise<void> {
-  const { hosts, budget, signal } = context
+  const { hosts, budget, resolved, signal } = context
   const queues = new HostQueues(context)
-  const wakeup = new Wakeup()
+  const wakeup = resolved.bell
   const inFlight = new Set<Promise<void>>()
   const unwritten = new Set<Promise<void>>()
   let failure: unknown
@@ -55,10 +59,12 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
   }
   try {
     let lookAtMs = 0
+    let heard = 0
     for (;;) {
       signal.throwIfAborted()
       if (failure) throw failure
-      if (Date.now() >= lookAtMs) {
+      if (Date.now() >= lookAtMs || (inFlight.size === 0 && heard !== resolved.times)) {
+        heard = resolved.times
         const startedMs = Date.now()
         await queues.lookForWork()
         lookAtMs = Date.now() + Math.max(minLookForWorkMs, (Date.now() - startedMs) * 20)
@@ -76,6 +82,7 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
         )
         continue
       }
+      if (inFlight.size === 0) context.flush()
       if (inFlight.size + unwritten.size === 0 && queues.isEmpty() && !(await context.moreToCome())) return
       await wakeup.wait(Math.min(turn.waitMs ?? minLookForWorkMs, Math.max(1, lookAtMs - Date.now())), signal)
     }

@@ -5,8 +5,13 @@ import type { Log } from './log.ts'
 import { failedRetryAt, patienceMs, type RetryPolicy } from './retry-policy.ts'
 import type { ClaimedRepo, State } from './state.ts'
 
-/** Repos claimed at once for a host: one round trip for many, few enough that another process finds work too. */
-const claimBatch = 64
+/**
+ * Repos claimed at once for a host: one round trip for many. A host that uses up its claims within `soonMs` gets twice as many
+ * the next time, and half of them when they last; what is claimed and not asked for is given back at the end.
+ */
+const minClaimBatch = 64
+const maxClaimBatch = 512
+const soonMs = 5_000
 
 export interface HostQueuesContext {
   state: State
@@ -19,6 +24,8 @@ export class HostQueues {
   readonly #context: HostQueuesContext
   readonly #waiting = new Map<string, ClaimedRepo[]>()
   readonly #claiming = new Map<string, Promise<number>>()
+  /** The last claim of a host. */
+  readonly #batches = new Map<string, { size: number; atMs: number }>()
   readonly #hostIds = new Map<string, number>()
   /** Dead hosts, probed from then on until the same patience is over again. */
   readonly #gaveUpAtMs = new Map<string, number>()
@@ -91,16 +98,27 @@ export class HostQueues {
   /** One at a time for a host. What it finds decides in the same breath whether the host has work. */
   #claim(origin: string, hostId: number): Promise<number> {
     const { state, hosts } = this.#context
+    const size = this.#nextBatch(origin)
     const claiming = state
-      .claimRepos(hostId, claimBatch)
+      .claimRepos(hostId, size)
       .then((claims) => {
         if (claims.length > 0) this.#waiting.set(origin, claims.reverse())
+        if (claims.length < size) this.#batches.delete(origin)
         hosts.setWork(origin, claims.length > 0)
         return claims.length
       })
       .finally(() => this.#claiming.delete(origin))
     this.#claiming.set(origin, claiming)
     return claiming
+  }
+
+  #nextBatch(origin: string): number {
+    const last = this.#batches.get(origin)
+    const atMs = Date.now()
+    const wanted = last === undefined ? minClaimBatch : atMs - last.atMs < soonMs ? last.size * 2 : last.size / 2
+    const size = Math.min(maxClaimBatch, Math.max(minClaimBatch, wanted))
+    this.#batches.set(origin, { size, atMs })
+    return size
   }
 
   /** At the end of a run: what was claimed and never asked for waits again. */

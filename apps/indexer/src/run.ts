@@ -163,13 +163,13 @@ function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boole
 type CrawlIo = RunIo & { hosts: Hosts; pool: IndexPool; directory: LocalDirectory | undefined }
 
 function assemble(options: Options, parts: Parts, { log, signal, hosts, pool, directory }: CrawlIo): CrawlContext {
-  const { http, state, metrics, budget } = parts
+  const { http, state, writer, metrics, budget } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
   return {
     state,
     sources: [relaySource(options.relay, { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) })],
-    discover: { state, log, retry, onPage: () => undefined },
+    discover: { state, log, retry },
     resolve: {
       state,
       resolver,
@@ -187,6 +187,7 @@ function assemble(options: Options, parts: Parts, { log, signal, hosts, pool, di
       budget,
       resolver,
       indexRepo: pool.indexRepo,
+      flush: writer.flush,
     },
     signal,
   }

@@ -9,7 +9,6 @@ export const stepNames = [
   'before-resolved-commit',
   'after-resolved-commit',
   'before-claim',
-  'before-claim-commit',
   'after-claim',
   'before-lock',
   'before-copy',
