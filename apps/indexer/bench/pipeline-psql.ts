@@ -45,7 +45,7 @@ export async function loadWithPsql(url: string, postgres: BenchPostgres): Promis
   }
 }
 
-async function makeTables(url: string): Promise<void> {
+export async function makeTables(url: string): Promise<void> {
   const database = await openDatabase({ url })
   try {
     await migrate(database)
