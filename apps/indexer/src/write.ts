@@ -96,7 +96,7 @@ export interface WriteLimits {
  * Postgres about as much as a thousand rows before its first one, so a batch is given time to grow.
  */
 export const defaultWriteLimits: WriteLimits = {
-  batchMaxRows: 100_000,
+  batchMaxRows: 50_000,
   batchMaxBytes: 16 * 1024 * 1024,
   batchMaxRepos: 1_000,
   batchMaxMs: 500,
