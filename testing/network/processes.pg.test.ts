@@ -112,7 +112,7 @@ test('most of the blows have hit', () => {
   expect(hits, `SEED=${seed}`).toBeGreaterThan(stepNames.length / 2)
 })
 
-test.each(['before-commit', 'in-copy', 'before-claim-commit', 'before-page-commit', 'before-resolved-commit'] as const)(
+test.each(['before-commit', 'in-copy', 'before-claim', 'before-page-commit', 'before-resolved-commit'] as const)(
   'a process that was stopped at %s until it was taken for dead, and goes on, doubles nothing and ends in order',
   async (step) => {
     const args = await startSlowNetwork()

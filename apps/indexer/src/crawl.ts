@@ -11,14 +11,15 @@ import { withLease } from './leases.ts'
 import { discoverOnce } from './listing-owner.ts'
 import { type ResolveContext, resolveRepos } from './resolve-repos.ts'
 import type { State } from './state.ts'
+import { News } from './wakeup.ts'
 
 export interface CrawlContext {
   state: State
   sources: readonly (Source | HostsSource)[]
   discover: Omit<DiscoverContext, 'state' | 'signal' | 'progress'>
   decide: Omit<DecideContext, 'signal' | 'moreToCome'>
-  resolve: Omit<ResolveContext, 'signal' | 'moreToCome'>
-  fetch: Omit<FetchContext, 'signal' | 'moreToCome'>
+  resolve: Omit<ResolveContext, 'signal' | 'moreToCome' | 'listed' | 'resolved'>
+  fetch: Omit<FetchContext, 'signal' | 'moreToCome' | 'resolved'>
   /** Aborting ends the crawl in order: nothing new is begun, what is finished is written, claims are given back. */
   signal: AbortSignal
 }
@@ -35,12 +36,20 @@ export interface CrawlProgress {
 export async function crawl(context: CrawlContext, progress: CrawlProgress): Promise<void> {
   const stop = new AbortController()
   const signal = AbortSignal.any([context.signal, stop.signal])
-  const listings = context.sources.map((source) => listSource(source, { ...context, signal }, progress))
+  const listed = new News()
+  const resolved = new News()
+  const onPage: DiscoverContext['onPage'] = (outcome) => {
+    context.discover.onPage(outcome)
+    listed.tell()
+  }
+  const listingContext = { ...context, discover: { ...context.discover, onPage }, signal }
+  const listings = context.sources.map((source) => listSource(source, listingContext, progress))
   const listing = Promise.all(listings).then(() => {
     progress.discovered = true
+    listed.tell()
   })
 
-  let resolved = false
+  let allResolved = false
   const moreToResolve = async (): Promise<boolean> => {
     const listed = progress.discovered
     return !listed || (await context.state.unresolvedLeft())
@@ -48,18 +57,19 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
   const placers: Promise<void>[] = []
   const placing = withLease(context.state, { name: 'resolve', signal }, async (signal) => {
     const deciding = decideHosts({ ...context.decide, signal, moreToCome: () => !progress.discovered })
-    const resolving = resolveRepos({ ...context.resolve, signal, moreToCome: moreToResolve })
+    const resolving = resolveRepos({ ...context.resolve, signal, listed, resolved, moreToCome: moreToResolve })
     placers.push(deciding, resolving)
     await Promise.all([deciding, resolving])
   }).then(() => {
-    resolved = true
+    allResolved = true
+    resolved.tell()
   })
 
   const moreToFetch = async (): Promise<boolean> => {
-    const wasResolved = resolved
+    const wasResolved = allResolved
     return !wasResolved || (await context.state.fetchesLeft())
   }
-  const fetching = fetchRepos({ ...context.fetch, signal, moreToCome: moreToFetch })
+  const fetching = fetchRepos({ ...context.fetch, signal, resolved, moreToCome: moreToFetch })
 
   const stages = [listing, placing, fetching]
   try {

@@ -11,7 +11,7 @@ import type { Resolver } from './resolve.ts'
 import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { RunMetrics } from './run-metrics.ts'
 import type { ClaimedRepo, State } from './state.ts'
-import { Wakeup } from './wakeup.ts'
+import type { News } from './wakeup.ts'
 
 /** Finished repos whose transaction is still to come; past this nothing new is fetched. */
 const maxUnwritten = 4000
@@ -27,6 +27,8 @@ export interface FetchContext {
   hosts: Hosts
   /** One repo, from its host to its rows; `onHuge` is called when the download grows huge. */
   indexRepo: (claim: ClaimedRepo, onHuge: () => void) => Promise<IndexedRepo>
+  /** Commits what is finished without waiting for more. */
+  flush: () => void
   budget: MemoryBudget
   /** The disk that all walks share. */
   spills: MemoryBudget
@@ -35,6 +37,8 @@ export interface FetchContext {
   log: Log
   retry: RetryPolicy
   signal: AbortSignal
+  /** Told when repos have got a host. */
+  resolved: News
   /** False once no repo can become due any more: then the stage ends when nothing is in flight. */
   moreToCome: () => Promise<boolean>
   /** Writes down what is known of hosts; another process that takes one over goes on from there. */
@@ -42,9 +46,9 @@ export interface FetchContext {
 }
 
 export async function fetchRepos(context: FetchContext): Promise<void> {
-  const { state, hosts, budget, spills, signal } = context
+  const { state, hosts, budget, spills, resolved, signal } = context
   const queues = new HostQueues(context)
-  const wakeup = new Wakeup()
+  const wakeup = resolved.bell
   const inFlight = new Set<Promise<void>>()
   const unwritten = new Set<Promise<void>>()
   let failure: unknown
@@ -61,10 +65,12 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
   }
   try {
     let lookAtMs = 0
+    let heard = 0
     for (;;) {
       signal.throwIfAborted()
       if (failure) throw failure
-      if (Date.now() >= lookAtMs) {
+      if (Date.now() >= lookAtMs || (inFlight.size === 0 && heard !== resolved.times)) {
+        heard = resolved.times
         const startedMs = Date.now()
         const hasWork = await queues.lookForWork()
         await state.setIdle(!hasWork && inFlight.size === 0)
@@ -85,6 +91,7 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
         )
         continue
       }
+      if (inFlight.size === 0) context.flush()
       if (inFlight.size + unwritten.size === 0 && queues.isEmpty() && !(await context.moreToCome())) return
       await wakeup.wait(Math.min(turn.waitMs ?? minLookForWorkMs, Math.max(1, lookAtMs - Date.now())), signal)
     }

@@ -46,7 +46,7 @@ export async function finish(database: { pool: Pool; schema: string }, options: 
   try {
     const { rows } = await client.query<{ ours: boolean }>(tryLock, [finishLock, schema])
     if (rows[0]?.ours !== true) return { ...result, busy: true }
-    await client.query(`set maintenance_work_mem = '${options.maintenanceMemory ?? '256MB'}'`)
+    await client.query(raiseSettings, [options.maintenanceMemory ?? '256MB', parallelWorkers])
     await client.query(noticeKills).catch(() => undefined) // a server on Windows cannot
     await buildMissing({ client, pool, schema, options, result })
     return result
@@ -59,7 +59,8 @@ export async function finish(database: { pool: Pool; schema: string }, options: 
 async function letGo(client: PoolClient, schema: string): Promise<void> {
   try {
     await client.query('rollback')
-    await client.query('reset maintenance_work_mem; reset client_connection_check_interval')
+    await client.query('reset maintenance_work_mem; reset max_parallel_maintenance_workers')
+    await client.query('reset client_connection_check_interval')
     await client.query('select pg_advisory_unlock($1, hashtext($2))', [finishLock, schema])
     client.release()
   } catch {
@@ -79,6 +80,14 @@ export const finishLock = 7_346_114 // any number: one process builds, whatever 
 const tryLock = 'select pg_try_advisory_lock($1, hashtext($2)) as ours'
 /** Else the server builds on for a process that is dead, and its lock keeps others from building. */
 const noticeKills = `set client_connection_check_interval = '1s'`
+/** Beside the one that leads; Postgres takes fewer for a small table, and never more than its `max_parallel_workers`. */
+const parallelWorkers = 4
+// What the server has is kept where it is more. 32 MB a worker is what Postgres wants before it takes one.
+const raiseSettings = `
+  select set_config('maintenance_work_mem',
+                    greatest(pg_size_bytes($1), pg_size_bytes(current_setting('maintenance_work_mem'))) / 1024 || 'kB', false),
+         set_config('max_parallel_maintenance_workers',
+                    greatest($2::int, current_setting('max_parallel_maintenance_workers')::int)::text, false)`
 const pollMs = 500
 const queryCanceled = '57014'
 const entryTooLong = '54000'

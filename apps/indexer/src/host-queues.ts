@@ -8,8 +8,13 @@ import { failedRetryAt, patienceMs, type RetryPolicy } from './retry-policy.ts'
 import type { ClaimedRepo, State } from './state.ts'
 import type { HostWithWork } from './state-claims.ts'
 
-/** Repos claimed at once for a host: one round trip for many, few enough that another process finds work too. */
-const claimBatch = 64
+/**
+ * Repos claimed at once for a host: one round trip for many. A host that uses up its claims within `soonMs` gets twice as many
+ * the next time, and half of them when they last; what is claimed and not asked for is given back at the end.
+ */
+const minClaimBatch = 64
+const maxClaimBatch = 512
+const soonMs = 5_000
 /** Claims of all hosts together that wait for a turn; some 300 bytes each. Past it a host gets one at a time. */
 const maxWaiting = 16_384
 /** Hosts leased at one look: the first of several processes should not have them all before the next one begins. */
@@ -28,6 +33,8 @@ export class HostQueues {
   readonly #context: HostQueuesContext
   readonly #waiting = new Map<string, ClaimedRepo[]>()
   readonly #claiming = new Map<string, Promise<number>>()
+  /** The last claim of a host. */
+  readonly #batches = new Map<string, { size: number; atMs: number }>()
   readonly #hostIds = new Map<string, number>()
   /** Dead hosts, probed from then on until the same patience is over again. */
   readonly #gaveUpAtMs = new Map<string, number>()
@@ -135,11 +142,13 @@ export class HostQueues {
   #claim(origin: string, hostId: number): Promise<number> {
     const { state, hosts } = this.#context
     const { process } = state
+    const size = this.#nextBatch(origin)
     const claiming = state
-      .claimRepos(hostId, Math.max(1, Math.min(claimBatch, maxWaiting - this.#waitingRepos)))
+      .claimRepos(hostId, size)
       .then((claims) => {
         if (process !== state.process) return 0
         if (claims.length > 0) this.#waiting.set(origin, claims.reverse())
+        if (claims.length < size) this.#batches.delete(origin)
         this.#waitingRepos += claims.length
         hosts.setWork(origin, claims.length > 0 && !this.#handover.isAway(origin))
         return claims.length
@@ -147,6 +156,15 @@ export class HostQueues {
       .finally(() => this.#claiming.delete(origin))
     this.#claiming.set(origin, claiming)
     return claiming
+  }
+
+  #nextBatch(origin: string): number {
+    const last = this.#batches.get(origin)
+    const atMs = Date.now()
+    const wanted = last === undefined ? minClaimBatch : atMs - last.atMs < soonMs ? last.size * 2 : last.size / 2
+    const size = Math.min(maxClaimBatch, Math.max(minClaimBatch, wanted))
+    this.#batches.set(origin, { size, atMs })
+    return Math.max(1, Math.min(size, maxWaiting - this.#waitingRepos))
   }
 
   async #release(origins: readonly string[]): Promise<void> {

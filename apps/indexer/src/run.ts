@@ -222,7 +222,7 @@ interface CrawlIo extends RunIo {
 
 function assemble(options: RunOptions, parts: Parts, io: CrawlIo): CrawlContext {
   const { log, signal, hosts, pool, directory, saveHosts } = io
-  const { http, state, metrics, budget, spills } = parts
+  const { http, state, writer, metrics, budget, spills } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
   const sources = createSources({
@@ -264,6 +264,7 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): CrawlContext 
       resolver,
       indexRepo: pool.indexRepo,
       saveHosts,
+      flush: writer.flush,
     },
     signal,
   }

@@ -12,7 +12,6 @@ export const stepNames = [
   'after-host-lease',
   'before-host-drop',
   'before-claim',
-  'before-claim-commit',
   'after-claim',
   'before-archived',
   'after-archived',

@@ -76,7 +76,7 @@ async function administer(url: string, use: (client: Client) => Promise<unknown>
 }
 
 /** With force, which ends whoever is still connected; but for autovacuum, a superuser's, which is soon done by itself. */
-async function dropDatabase(client: Client, name: string): Promise<void> {
+export async function dropDatabase(client: Client, name: string): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
       await client.query(`drop database if exists ${name} with (force)`)
