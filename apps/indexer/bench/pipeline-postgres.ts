@@ -3,8 +3,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Client } from 'pg'
 import { openEmbeddedDatabase } from '../src/embedded-database.ts'
+import { administer, dropDatabase } from '../src/testing-database.ts'
 import { cpuMsOfFamily } from './pipeline-usage.ts'
 
 export interface BenchPostgres extends AsyncDisposable {
@@ -32,7 +32,7 @@ export async function openBenchPostgres(): Promise<BenchPostgres> {
   let databases = 0
   return {
     async freshDatabase() {
-      await ask(server.url, `drop database if exists bench_${databases} with (force)`)
+      await administer(server.url, (client) => dropDatabase(client, `bench_${databases}`))
       databases++
       await ask(server.url, `create database bench_${databases}`)
       return server.url.replace(/\/indexer$/, `/bench_${databases}`)
@@ -52,12 +52,6 @@ export async function openBenchPostgres(): Promise<BenchPostgres> {
   }
 }
 
-export async function ask<Row extends object>(url: string, text: string, values: unknown[] = []): Promise<Row[]> {
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    return (await client.query<Row>(text, values)).rows
-  } finally {
-    await client.end()
-  }
+export function ask<Row extends object>(url: string, text: string, values: unknown[] = []): Promise<Row[]> {
+  return administer(url, async (client) => (await client.query<Row>(text, values)).rows)
 }
