@@ -8,9 +8,10 @@ import type { MemoryBudget } from './memory-budget.ts'
 import { createProjection, type Projection } from './project/projection.ts'
 import { RepoRows } from './repo-rows.ts'
 import type { Resolver } from './resolve.ts'
+import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
 import { verifySignature } from './verify-signature.ts'
-import type { RowChunk, WriteOutcome, Writer } from './write.ts'
+import type { FinishedRepo, RowChunk, WriteOutcome, Writer } from './write.ts'
 
 /** Entries that one step of a walk gives: enough to make a step's cost vanish, few enough to keep the loop responsive. */
 const entriesPerChunk = 2000
@@ -23,9 +24,13 @@ export interface IndexContext {
   config: Config
   /** Shared by all walks of this thread: its calls do not overlap. */
   projection: Projection
-  writer: Pick<Writer, 'add' | 'addLarge'>
+  writer: Pick<Writer, 'addLarge'> & {
+    /** `recycle` may be called once the rows are copied. */
+    add(repo: FinishedRepo, recycle: () => void): Promise<WriteOutcome>
+  }
   resolver: Resolver
   budget: MemoryBudget
+  rowBuffers: RowBuffers
   /** The repo's CAR, decoded, as it arrives. */
   fetchCar: (claim: ClaimedRepo) => AsyncIterable<Uint8Array>
   repoMemoryBytes: number
@@ -67,7 +72,7 @@ async function indexOnce(
 ): Promise<IndexedRepo | { lying: ReadonlySet<string> }> {
   await using walk = await openWalk(claim, projection, context)
   await checkCommit(walk.commit, claim, context)
-  const rows = new RepoRows(claim, context.budget)
+  const rows = new RepoRows(claim, context)
   let written: Promise<WriteOutcome> | undefined
   try {
     const large = await walkUntil(walk, projection, rows, context.largeRepoBytes)
@@ -77,7 +82,7 @@ async function indexOnce(
       return { written: Promise.resolve(outcome), ...counts(walk, rows) }
     }
     if (rows.lying.size > 0) return { lying: rows.lying }
-    written = context.writer.add(rows.finish(walk.commit)).finally(() => rows.release())
+    written = context.writer.add(rows.finish(walk.commit), rows.recycle).finally(() => rows.release())
     written.catch(() => undefined) // whoever gets it handles it; until then the walk is being closed
     return { written, ...counts(walk, rows) }
   } catch (error) {

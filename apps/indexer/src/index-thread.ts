@@ -6,17 +6,20 @@ import { openHttp } from './http.ts'
 import { chunksUnderWay, type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
 import { type IndexContext, indexRepo } from './index-repo.ts'
 import { MemoryBudget } from './memory-budget.ts'
+import { Packer, type RepoToPack } from './parcel.ts'
 import { createProjection } from './project/projection.ts'
 import { createResolver } from './resolve.ts'
+import { RowBuffers } from './row-buffers.ts'
 import { receiveError, type SentError, sendError } from './sent-error.ts'
-import { sendChunk, sendRepo, sendTotals } from './sent-rows.ts'
+import { sendChunk, sendTotals, type Transfer } from './sent-rows.ts'
 import type { ClaimedRepo } from './state.ts'
 import type { FinishedRepo, RepoTotals, RowChunk, WriteOutcome } from './write.ts'
 
 const port = parentPort
 if (port === null) throw new Error('this file runs in a worker thread')
 const setup: IndexSetup = workerData
-const outbox = new Outbox<FromThread>(port)
+const packer = new Packer()
+const outbox = new Outbox<FromThread>(port, sealParcel)
 const stop = new AbortController()
 const http = openHttp(setup.http)
 const tasks = new Map<number, Task>()
@@ -28,6 +31,7 @@ const shared: Omit<IndexContext, 'writer'> = {
   projection: createProjection(setup.config),
   resolver: createResolver({ http, plcUrls: setup.plcUrls }),
   budget: new MemoryBudget(setup.budget.limitBytes, setup.budget.shared),
+  rowBuffers: new RowBuffers(),
   fetchCar: ({ host, did }) => countBytes(fetchRepo({ host, did }, fetchContext)),
   repoMemoryBytes: setup.repoMemoryBytes,
   largeRepoBytes: setup.largeRepoBytes,
@@ -54,6 +58,9 @@ function receive(message: ToThread): void {
     case 'more':
       tasks.get(message.task)?.giveCredit()
       break
+    case 'committed':
+      for (const task of message.tasks) tasks.get(task)?.settle('committed')
+      break
     case 'written':
       tasks.get(message.task)?.settle(message.outcome)
       break
@@ -70,17 +77,35 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
   tasks.set(id, task)
   try {
     const { written, rows, rejected, spilled } = await indexRepo(claim, { ...shared, writer: task })
-    outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
+    if (task.finished === undefined) outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
+    else pack(id, task.finished, { rejected, spilled })
     await written.catch(() => undefined) // the main thread knows it first
   } catch (error) {
+    if (task.finished !== undefined) task.settle(sendError(error)) // its rows will not be sent
     outbox.send(() => ({ kind: 'failed', task: id, error: sendError(error) }))
   } finally {
     tasks.delete(id)
   }
 }
 
+function pack(task: number, finished: Finished, about: { rejected: number; spilled: boolean }): void {
+  packer.add({ task, ...finished, ...about })
+  outbox.due()
+}
+
+function sealParcel(transfer: Transfer): FromThread | undefined {
+  const parcel = packer.seal()
+  if (parcel === undefined) return undefined
+  transfer.add(parcel.bytes)
+  return { kind: 'parcel', parcel }
+}
+
+type Finished = Pick<RepoToPack, 'repo' | 'recycle'>
+
 /** The writer of one repo, as `indexRepo` sees it. */
 class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
+  /** A small repo, which is sent when its walk is closed. */
+  finished: Finished | undefined
   readonly #id: number
   #credit = chunksUnderWay
   #written = Promise.withResolvers<WriteOutcome>()
@@ -90,8 +115,8 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
     this.#id = id
   }
 
-  add(repo: FinishedRepo): Promise<WriteOutcome> {
-    outbox.send((transfer) => ({ kind: 'repo', task: this.#id, repo: sendRepo(repo, transfer) }))
+  add(repo: FinishedRepo, recycle: () => void): Promise<WriteOutcome> {
+    this.finished = { repo, recycle }
     return this.#written.promise
   }
 

@@ -2,9 +2,10 @@
 // It is the sink of the projection; its bytes come from the shared memory budget and go back when it is released.
 import type { Commit, Entry } from 'repo-stream'
 import type { Table } from './config.ts'
-import { RowBuffer } from './copy.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { ProjectionSink } from './project/projection.ts'
+import type { RowBuffer } from './row-buffer.ts'
+import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
 import type { FinishedRepo, Oddity, Reject, RepoTotals, RowChunk } from './write.ts'
 
@@ -25,13 +26,15 @@ export class RepoRows implements ProjectionSink {
   #oddities: Oddity[] = []
   readonly #claim: ClaimedRepo
   readonly #budget: MemoryBudget
+  readonly #spare: RowBuffers
   readonly #buffers = new Map<Table, RowBuffer>()
   #bytes = 0
   #budgetedBytes = 0
 
-  constructor(claim: ClaimedRepo, budget: MemoryBudget) {
+  constructor(claim: ClaimedRepo, { budget, rowBuffers }: { budget: MemoryBudget; rowBuffers: RowBuffers }) {
     this.#claim = claim
     this.#budget = budget
+    this.#spare = rowBuffers
   }
 
   /** Bytes of the rows and rejects that are held now. */
@@ -56,7 +59,7 @@ export class RepoRows implements ProjectionSink {
   #bufferOf(table: Table): RowBuffer {
     const known = this.#buffers.get(table)
     if (known) return known
-    const buffer = new RowBuffer(table)
+    const buffer = this.#spare.take(table)
     this.#buffers.set(table, buffer)
     return buffer
   }
@@ -103,6 +106,12 @@ export class RepoRows implements ProjectionSink {
       this.#buffers.entries().map(([table, buffer]) => [table.index, { rows: buffer.rows, bytes: buffer.take() }]),
     )
     return { claim: this.#claim, ...this.totals(commit), tables, rows: this.rows, bytes: this.#bytes }
+  }
+
+  /** Nobody looks any more at the rows that `finish` gave. */
+  readonly recycle = (): void => {
+    for (const [table, buffer] of this.#buffers) this.#spare.give(table, buffer)
+    this.#buffers.clear()
   }
 
   /** What goes into the repo's state beside its rows. */

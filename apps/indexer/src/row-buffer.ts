@@ -9,6 +9,7 @@ export interface RowShape {
 
 const firstChunkBytes = 1_024 // most repos have a handful of rows in a table
 const largestChunkBytes = 262_144
+const keptChunkBytes = 8_192 // of a buffer that is used again
 const shortText = 64 // below this a loop is faster than the call into Buffer.write
 const cidBytes = 32
 
@@ -22,6 +23,8 @@ export class RowBuffer {
   #chunks: Buffer[] = []
   #chunk: Buffer = Buffer.allocUnsafe(firstChunkBytes)
   #at = 0
+  /** The chunk that `reset` begins with. */
+  #kept = this.#chunk
 
   constructor(table: RowShape) {
     this.#generic = table.generic
@@ -66,11 +69,18 @@ export class RowBuffer {
     return taken
   }
 
+  /** Is empty again; writes over rows that were taken. */
+  reset(): void {
+    this.take()
+    this.#chunk = this.#kept
+  }
+
   #reserve(bytes: number): void {
     if (this.#at + bytes <= this.#chunk.length) return
     if (this.#at > 0) this.#chunks.push(this.#chunk.subarray(0, this.#at))
     const next = Math.min(largestChunkBytes, Math.max(firstChunkBytes, this.bytes * 2))
     this.#chunk = Buffer.allocUnsafe(Math.max(next, bytes))
+    if (this.#chunk.length <= keptChunkBytes) this.#kept = this.#chunk
     this.#at = 0
   }
 }
