@@ -2,7 +2,7 @@
 // [-- --json --repos 6000] [--dir DIR]`. A farm on loopback serves tiny repos, made as they are asked for (or the stored
 // ones of bench:pipeline), to one thread, whose rows are dropped here. CPU is that of the process by thread, from /proc, over
 // the repos after a warm-up; it says where a change helps even while the machine has other work.
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -29,6 +29,7 @@ const warmUp = values.dir === undefined ? Number(values['warm-up']) : 0
 await using farm = await startFarm(
   values.dir === undefined ? { hosts, tiny: { repos: warmUp + wanted, seed: 1 } } : { hosts, dir: values.dir },
 )
+const spillDir = mkdtempSync(join(tmpdir(), 'atproto-indexer-bench-'))
 const budget = new MemoryBudget(512 * MiB)
 let rows = 0
 let peakHeld = 0
@@ -42,7 +43,7 @@ await using pool = openIndexPool({
     budget: { limitBytes: budget.limitBytes, shared: budget.shared },
     repoMemoryBytes: 16 * MiB,
     largeRepoBytes: 32 * MiB,
-    spillDir: join(tmpdir(), 'atproto-indexer-bench-thread'),
+    spillDir,
     spillLimitBytes: 1024 * MiB,
     verify: 'structure',
   },
@@ -72,6 +73,7 @@ const startMs = performance.now()
 await index(claims.slice(warmUp))
 const wallMs = performance.now() - startMs
 report(cpuMsByThread())
+rmSync(spillDir, { recursive: true })
 
 async function index(todo: ClaimedRepo[]): Promise<void> {
   const queue = todo.values()

@@ -14,7 +14,7 @@ import { verifySignature } from './verify-signature.ts'
 import type { FinishedRepo, RowChunk, WriteOutcome, Writer } from './write.ts'
 
 /** Entries that one step of a walk gives: enough to make a step's cost vanish, few enough to keep the loop responsive. */
-const entriesPerChunk = 2000
+const entriesPerChunk = 256
 /** A rev is a time; one further ahead than this would win against every later one. */
 const maxRevAheadMs = 10 * 60_000
 /** Page cache of a walk on disk; measured in packages/repo-stream/RESULTS.md. */
