@@ -32,7 +32,7 @@ const shared: Omit<IndexContext, 'writer'> = {
   resolver: createResolver({ http, plcUrls: setup.plcUrls }),
   budget: new MemoryBudget(setup.budget.limitBytes, setup.budget.shared),
   rowBuffers: new RowBuffers(),
-  fetchCar: ({ host, did }) => countBytes(fetchRepo({ host, did }, fetchContext)),
+  fetchCar: (claim) => fetchRepo({ host: claim.host, did: claim.did }, fetchContext),
   repoMemoryBytes: setup.repoMemoryBytes,
   largeRepoBytes: setup.largeRepoBytes,
   spillDir: setup.spillDir,
@@ -43,6 +43,7 @@ const shared: Omit<IndexContext, 'writer'> = {
 const fetchContext = {
   http,
   signal: stop.signal,
+  onBytes: countBytes,
   onResponse: (seen: Extract<FromThread, { kind: 'seen' }>['seen']) => outbox.send(() => ({ kind: 'seen', seen })),
 }
 
@@ -167,12 +168,9 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
   }
 }
 
-async function* countBytes(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    if (fetchedBytes === 0) setImmediate(reportBytes)
-    fetchedBytes += chunk.length
-    yield chunk
-  }
+function countBytes(bytes: number): void {
+  if (fetchedBytes === 0) setImmediate(reportBytes)
+  fetchedBytes += bytes
 }
 
 function reportBytes(): void {

@@ -42,16 +42,10 @@ export class RepoRows implements ProjectionSink {
     return this.#bytes
   }
 
-  row(table: Table, entry: Entry, fields: Uint8Array): void {
+  row(table: Table, entry: Entry, fields: Uint8Array, rkey: string): void {
     const buffer = this.#bufferOf(table)
     const before = buffer.bytes
-    buffer.appendRow(
-      this.#claim.id,
-      entry.rkey,
-      entry.cid.subarray(4),
-      fields,
-      table.generic ? entry.collection : undefined,
-    )
+    buffer.appendRow(this.#claim.id, rkey, entry.cid, fields, table.generic ? entry.collection : undefined)
     this.#bytes += buffer.bytes - before
     this.rows++
   }

@@ -33,7 +33,7 @@ export class RowBuffer {
     this.#prefix.writeInt32BE(8, 2)
   }
 
-  /** `digest`: the 32 bytes of the record's own CID. `fields`: (length, value) of each column after it. */
+  /** `digest`: of the record's own CID, 32 bytes, or that CID whole. `fields`: (length, value) of each column after it. */
   appendRow(repo: number, rkey: string, digest: Uint8Array, fields: Uint8Array, collection = ''): void {
     if (repo !== this.#repo) {
       this.#prefix.writeBigInt64BE(BigInt(repo), 6)
@@ -46,11 +46,11 @@ export class RowBuffer {
     let at = start + 14
     if (this.#generic) at = writeText(chunk, collection, at)
     at = writeText(chunk, rkey, at)
+    chunk.set(digest, at + 4 + cidBytes - digest.length) // what a whole CID begins with is written over
     chunk[at] = 0
     chunk[at + 1] = 0
     chunk[at + 2] = 0
     chunk[at + 3] = cidBytes
-    chunk.set(digest, at + 4)
     chunk.set(fields, at + 4 + cidBytes)
     this.#at = at + 4 + cidBytes + fields.length
     this.bytes += this.#at - start
