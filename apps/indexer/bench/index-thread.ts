@@ -5,6 +5,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { loadConfig } from '../src/config.ts'
 import { openIndexPool } from '../src/index-pool.ts'
@@ -18,11 +19,14 @@ const { values } = parseArgs({
     repos: { type: 'string', default: '6000' },
     'warm-up': { type: 'string', default: '3000' },
     concurrency: { type: 'string', default: '64' },
+    /** A batch's time to fill and to be committed. */
+    'commit-ms': { type: 'string', default: '500' },
     dir: { type: 'string' },
   },
 })
 const MiB = 1024 * 1024
 const hosts = 8
+const commitMs = Number(values['commit-ms'])
 const wanted = Number(values.repos)
 const warmUp = values.dir === undefined ? Number(values['warm-up']) : 0
 
@@ -50,6 +54,7 @@ await using pool = openIndexPool({
   writer: {
     add: async (repo) => {
       rows += repo.rows
+      await sleep(commitMs)
       return 'committed'
     },
     addLarge: async (_claim, chunks) => {
@@ -77,15 +82,17 @@ rmSync(spillDir, { recursive: true })
 
 async function index(todo: ClaimedRepo[]): Promise<void> {
   const queue = todo.values()
+  const unwritten: Promise<unknown>[] = []
   await Promise.all(
     Array.from({ length: Number(values.concurrency) }, async () => {
       for (const claim of queue) {
         const { written } = await pool.indexRepo(claim)
         peakHeld = Math.max(peakHeld, process.memoryUsage.rss())
-        await written
+        unwritten.push(written)
       }
     }),
   )
+  await Promise.all(unwritten)
 }
 
 /** Every PDS of the farm has every repo. */

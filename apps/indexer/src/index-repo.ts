@@ -82,8 +82,7 @@ async function indexOnce(
       return { written: Promise.resolve(outcome), ...counts(walk, rows) }
     }
     if (rows.lying.size > 0) return { lying: rows.lying }
-    written = context.writer.add(rows.finish(walk.commit), rows.recycle).finally(() => rows.release())
-    written.catch(() => undefined) // whoever gets it handles it; until then the walk is being closed
+    written = handOver(rows, walk.commit, context)
     return { written, ...counts(walk, rows) }
   } catch (error) {
     if (error instanceof LyingBlocks) return { lying: rows.lying }
@@ -91,6 +90,15 @@ async function indexOnce(
   } finally {
     if (!written) rows.release()
   }
+}
+
+/** A function of its own, so that what waits for the commit keeps a number alive and not the walk. */
+function handOver(rows: RepoRows, commit: Commit, { writer, budget }: IndexContext): Promise<WriteOutcome> {
+  const repo = rows.finish(commit)
+  const heldBytes = rows.takeHeld()
+  const written = writer.add(repo, rows.recycle).finally(() => budget.give(heldBytes))
+  written.catch(() => undefined) // whoever gets it handles it; until then the walk is being closed
+  return written
 }
 
 function counts(walk: Walk, rows: RepoRows): { rows: number; rejected: number; spilled: boolean } {

@@ -80,11 +80,12 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
     const { written, rows, rejected, spilled } = await indexRepo(claim, { ...shared, writer: task })
     if (task.finished === undefined) outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
     else pack(id, task.finished, { rejected, spilled })
-    await written.catch(() => undefined) // the main thread knows it first
+    task.finished = undefined // thousands wait for their commits
+    const forget = () => tasks.delete(id)
+    written.then(forget, forget) // the main thread knows it first
   } catch (error) {
     if (task.finished !== undefined) task.settle(sendError(error)) // its rows will not be sent
     outbox.send(() => ({ kind: 'failed', task: id, error: sendError(error) }))
-  } finally {
     tasks.delete(id)
   }
 }

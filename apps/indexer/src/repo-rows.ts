@@ -135,7 +135,13 @@ export class RepoRows implements ProjectionSink {
 
   /** Gives back what `reserve` took. */
   release(): void {
-    this.#budget.give(this.#budgetedBytes)
+    this.#budget.give(this.takeHeld())
+  }
+
+  /** What `reserve` took, and is the caller's to give back. */
+  takeHeld(): number {
+    const held = this.#budgetedBytes
     this.#budgetedBytes = 0
+    return held
   }
 }
