@@ -1,6 +1,7 @@
 // Tables filled from the archive must be those that a fresh crawl with the same config would have made.
 import { copyFile, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { archivePath } from 'indexer/src/archive.ts'
 import { createRandom } from 'repo-stream/fixtures'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -33,7 +34,7 @@ test('a new column, a new collection and a generic table are filled from the arc
   expect(await readdir(join(place.archive, 'unfinished'))).toEqual([])
   const asked = requests()
   const reader = readAlways(place)
-  const result = await reproject(place, 'after')
+  const [result] = await Promise.all([reproject(place, 'after'), readForLong(place)])
   expect(await reader.end()).toEqual([])
   expect(requests()).toBe(asked)
   const done = (await states(place)).find(({ state }) => state === 'done')
@@ -73,6 +74,17 @@ function readAlways({ database }: Place): { end(): Promise<string[]> } {
       return wrong
     },
   }
+}
+
+/** A transaction that has read a view and ends only when the swap has begun to wait for it. */
+async function readForLong({ database }: Place): Promise<void> {
+  const client = await database.pool.connect()
+  await client.query('begin; select * from "like" limit 1')
+  const waits = `select from pg_locks where not granted and mode = 'AccessExclusiveLock' and database = (
+    select oid from pg_database where datname = current_database())`
+  while ((await database.pool.query(waits)).rowCount === 0) await sleep(20)
+  await client.query('commit')
+  client.release()
 }
 
 test('repos whose CAR is missing, cut short, damaged, of another account or of another rev keep their rows, and run fetches them', async () => {

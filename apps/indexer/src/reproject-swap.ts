@@ -131,7 +131,8 @@ async function replaceCounters({ client, live, shadow, config }: Swap): Promise<
  */
 const lockTimeoutsMs = [400, 400, 3_000]
 const lockPauseMs = 1_000
-const maxLockTries = 1_000
+/** About a quarter of an hour. */
+const maxLockTries = 400
 const lockNotAvailable = '55P03'
 const deadlock = '40P01'
 
