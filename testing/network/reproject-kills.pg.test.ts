@@ -70,7 +70,21 @@ test('reproject waits for no other process and lets none begin: each says that t
   await expect(crawl(network, place, { config: 'before' })).rejects.toMatchObject({ code: 'DatabaseBusy' })
   await expect(reproject(place, 'after')).rejects.toMatchObject({ code: 'DatabaseBusy' })
   await other.end()
+
+  // One that was taken for dead comes back in the middle.
+  const { pool } = place.database
+  const comesBack = setInterval(() => {
+    const insert = `insert into processes (place) select 'elsewhere' from atproto_reproject.repos where state = 'done' limit 1`
+    void pool.query(insert).catch(() => undefined)
+  }, 20)
+  await expect(reproject(place, 'after')).rejects.toMatchObject({ code: 'DatabaseBusy' })
+  clearInterval(comesBack)
+  await pool.query('delete from processes')
   expect((await reproject(place, 'after')).stale).toBe(0)
+  expect(compareLines(after, await readAll(place.database))).toEqual([])
+
+  await pool.query('create schema atproto_reproject')
+  await expect(reproject(place, 'before')).rejects.toMatchObject({ code: 'BadUsage' })
 }, 120_000)
 
 test('without --archive, or with one that is not there, reproject says what is wrong and loses nothing', async () => {
