@@ -14,9 +14,9 @@ let network: FakeNetwork
 let after: Map<string, number>
 
 beforeAll(async () => {
-  network = await startResumeNetwork(1, 40)
+  network = await startResumeNetwork(1, 24)
   after = await freshCrawl(network, 'after')
-}, 120_000)
+}, 240_000)
 afterAll(() => network.close())
 
 const requests = () => network.requests.getRepo.values().reduce((sum, times) => sum + times, 0)
@@ -47,7 +47,7 @@ test('a new column, a new collection and a generic table are filled from the arc
   expect(compareLines(after, await readAll(place.database))).toEqual([])
   expect(await reproject(place, 'after')).toEqual(result)
   expect(compareLines(after, await readAll(place.database))).toEqual([])
-}, 180_000)
+}, 240_000)
 
 /** Counts the rows of the views again and again; gives what was neither an error nor the number that is there. */
 function readAlways({ database }: Place): { end(): Promise<string[]> } {
@@ -129,7 +129,7 @@ test('repos whose CAR is missing, cut short, damaged, of another account or of a
   expect(compareLines(after, await readAll(place.database))).toEqual([])
   expect(requests() - asked).toBeLessThanOrEqual(5 + 4) // and those that always fail
   expect(await unarchived(place)).toEqual([])
-}, 180_000)
+}, 240_000)
 
 /** In a frame, where only a hash can tell. */
 async function flipAByte(path: string): Promise<void> {
@@ -140,7 +140,7 @@ async function flipAByte(path: string): Promise<void> {
 }
 
 test('a run between two halves of a reproject changes repos, and the second half knows', async () => {
-  const own = await startResumeNetwork(2, 40)
+  const own = await startResumeNetwork(2, 24)
   try {
     await using place = await openPlace()
     await crawl(own, place, { config: 'before' })
@@ -156,7 +156,7 @@ test('a run between two halves of a reproject changes repos, and the second half
   } finally {
     await own.close()
   }
-}, 180_000)
+}, 240_000)
 
 /** Stops when so many repos are filled in. */
 async function reprojectUntil(place: Place, repos: number): Promise<void> {
@@ -187,4 +187,4 @@ test('a view of the user over a table stops the swap; without it only the swap i
   expect(compareLines(before, await readAll(place.database))).toEqual([])
   expect((await reproject(place, 'after')).reprojected).toBe(0)
   expect(compareLines(after, await readAll(place.database))).toEqual([])
-}, 120_000)
+}, 240_000)
