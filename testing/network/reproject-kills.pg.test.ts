@@ -15,9 +15,9 @@ let network: FakeNetwork
 let after: Map<string, number>
 
 beforeAll(async () => {
-  network = await startResumeNetwork(3, 40)
+  network = await startResumeNetwork(3, 24)
   after = await freshCrawl(network, 'after')
-}, 120_000)
+}, 240_000)
 afterAll(() => network.close())
 
 const common = ({ database, archive, dir }: Place) => [
@@ -39,7 +39,7 @@ test('a crawl that is killed while it archives ends with the CAR of every repo, 
   await crawl(network, place, { config: 'before' })
   expect(await unarchived(place)).toEqual([])
   expect(await readdir(join(place.archive, 'unfinished'))).toEqual([])
-}, 180_000)
+}, 240_000)
 
 test('a reproject that is killed at any step goes on, and its readers see the old tables or the new', async () => {
   await using place = await openPlace()
@@ -59,7 +59,7 @@ test('a reproject that is killed at any step goes on, and its readers see the ol
   }
   await crawl(network, place, { config: 'after' })
   expect(compareLines(after, await readAll(place.database))).toEqual([])
-}, 180_000)
+}, 240_000)
 
 test('reproject waits for no other process and lets none begin: each says that the database is busy', async () => {
   await using place = await openPlace()
@@ -70,8 +70,22 @@ test('reproject waits for no other process and lets none begin: each says that t
   await expect(crawl(network, place, { config: 'before' })).rejects.toMatchObject({ code: 'DatabaseBusy' })
   await expect(reproject(place, 'after')).rejects.toMatchObject({ code: 'DatabaseBusy' })
   await other.end()
+
+  // One that was taken for dead comes back in the middle.
+  const { pool } = place.database
+  const comesBack = setInterval(() => {
+    const insert = `insert into processes (place) select 'elsewhere' from atproto_reproject.repos where state = 'done' limit 1`
+    void pool.query(insert).catch(() => undefined)
+  }, 20)
+  await expect(reproject(place, 'after')).rejects.toMatchObject({ code: 'DatabaseBusy' })
+  clearInterval(comesBack)
+  await pool.query('delete from processes')
   expect((await reproject(place, 'after')).stale).toBe(0)
-}, 120_000)
+  expect(compareLines(after, await readAll(place.database))).toEqual([])
+
+  await pool.query('create schema atproto_reproject')
+  await expect(reproject(place, 'before')).rejects.toMatchObject({ code: 'BadUsage' })
+}, 240_000)
 
 test('without --archive, or with one that is not there, reproject says what is wrong and loses nothing', async () => {
   await using place = await openPlace()
@@ -83,7 +97,7 @@ test('without --archive, or with one that is not there, reproject says what is w
   expect(result).toMatchObject({ reprojected: 0, stale: 0 })
   expect(result.carried.ArchiveMissing).toBeGreaterThan(10)
   expect(compareLines(before, await readAll(place.database))).toEqual([])
-}, 120_000)
+}, 240_000)
 
 test('the CARs of accounts whose rows are removed go with them', async () => {
   await using place = await openPlace()
@@ -110,7 +124,7 @@ test('the CARs of accounts whose rows are removed go with them', async () => {
   for (const { did } of deleted.rows)
     await expect(readArchivedHead({ dir: place.archive, did })).rejects.toMatchObject({ code: 'ArchiveMissing' })
   expect(await unarchived(place)).toEqual([])
-}, 120_000)
+}, 240_000)
 
 const deleteAccounts = `
   with deleted as (
@@ -142,4 +156,4 @@ test('an archive whose disk is full stops the run with its code; with room it go
   expect((await reproject(place, 'after')).carried).toEqual(lost.length === 0 ? {} : { ArchiveMissing: lost.length })
   await crawl(network, place, { config: 'after' })
   expect(compareLines(after, await readAll(place.database))).toEqual([])
-}, 120_000)
+}, 240_000)

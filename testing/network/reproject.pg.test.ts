@@ -1,6 +1,7 @@
 // Tables filled from the archive must be those that a fresh crawl with the same config would have made.
 import { copyFile, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { archivePath } from 'indexer/src/archive.ts'
 import { createRandom } from 'repo-stream/fixtures'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -13,9 +14,9 @@ let network: FakeNetwork
 let after: Map<string, number>
 
 beforeAll(async () => {
-  network = await startResumeNetwork(1, 40)
+  network = await startResumeNetwork(1, 24)
   after = await freshCrawl(network, 'after')
-}, 120_000)
+}, 240_000)
 afterAll(() => network.close())
 
 const requests = () => network.requests.getRepo.values().reduce((sum, times) => sum + times, 0)
@@ -33,7 +34,7 @@ test('a new column, a new collection and a generic table are filled from the arc
   expect(await readdir(join(place.archive, 'unfinished'))).toEqual([])
   const asked = requests()
   const reader = readAlways(place)
-  const result = await reproject(place, 'after')
+  const [result] = await Promise.all([reproject(place, 'after'), readForLong(place)])
   expect(await reader.end()).toEqual([])
   expect(requests()).toBe(asked)
   const done = (await states(place)).find(({ state }) => state === 'done')
@@ -46,7 +47,7 @@ test('a new column, a new collection and a generic table are filled from the arc
   expect(compareLines(after, await readAll(place.database))).toEqual([])
   expect(await reproject(place, 'after')).toEqual(result)
   expect(compareLines(after, await readAll(place.database))).toEqual([])
-}, 180_000)
+}, 240_000)
 
 /** Counts the rows of the views again and again; gives what was neither an error nor the number that is there. */
 function readAlways({ database }: Place): { end(): Promise<string[]> } {
@@ -73,6 +74,17 @@ function readAlways({ database }: Place): { end(): Promise<string[]> } {
       return wrong
     },
   }
+}
+
+/** A transaction that has read a view and ends only when the swap has begun to wait for it. */
+async function readForLong({ database }: Place): Promise<void> {
+  const client = await database.pool.connect()
+  await client.query('begin; select * from "like" limit 1')
+  const waits = `select from pg_locks where not granted and mode = 'AccessExclusiveLock' and database = (
+    select oid from pg_database where datname = current_database())`
+  while ((await database.pool.query(waits)).rowCount === 0) await sleep(20)
+  await client.query('commit')
+  client.release()
 }
 
 test('repos whose CAR is missing, cut short, damaged, of another account or of another rev keep their rows, and run fetches them', async () => {
@@ -117,7 +129,7 @@ test('repos whose CAR is missing, cut short, damaged, of another account or of a
   expect(compareLines(after, await readAll(place.database))).toEqual([])
   expect(requests() - asked).toBeLessThanOrEqual(5 + 4) // and those that always fail
   expect(await unarchived(place)).toEqual([])
-}, 180_000)
+}, 240_000)
 
 /** In a frame, where only a hash can tell. */
 async function flipAByte(path: string): Promise<void> {
@@ -128,7 +140,7 @@ async function flipAByte(path: string): Promise<void> {
 }
 
 test('a run between two halves of a reproject changes repos, and the second half knows', async () => {
-  const own = await startResumeNetwork(2, 40)
+  const own = await startResumeNetwork(2, 24)
   try {
     await using place = await openPlace()
     await crawl(own, place, { config: 'before' })
@@ -144,7 +156,7 @@ test('a run between two halves of a reproject changes repos, and the second half
   } finally {
     await own.close()
   }
-}, 180_000)
+}, 240_000)
 
 /** Stops when so many repos are filled in. */
 async function reprojectUntil(place: Place, repos: number): Promise<void> {
@@ -175,4 +187,4 @@ test('a view of the user over a table stops the swap; without it only the swap i
   expect(compareLines(before, await readAll(place.database))).toEqual([])
   expect((await reproject(place, 'after')).reprojected).toBe(0)
   expect(compareLines(after, await readAll(place.database))).toEqual([])
-}, 120_000)
+}, 240_000)

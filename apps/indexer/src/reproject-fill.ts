@@ -49,70 +49,94 @@ const maxUnwritten = 2000
 const maxAttempts = 3
 
 export async function fillShadow(context: FillContext): Promise<Filled> {
-  const filled: Filled = { reprojected: 0, carried: new Map() }
-  const [walking, writing] = [new Set<Promise<unknown>>(), new Set<Promise<unknown>>()]
-  let failure: { error: unknown } | undefined
-  const carried: number[] = []
-  const track = (set: Set<Promise<unknown>>, work: Promise<unknown>): void => {
+  const filler = new Filler(context)
+  try {
+    for await (const repo of readLeft(context)) await filler.take(repo)
+  } finally {
+    await filler.settle()
+  }
+  return await filler.end()
+}
+
+class Filler {
+  readonly #context: FillContext
+  readonly #filled: Filled = { reprojected: 0, carried: new Map() }
+  readonly #walking = new Set<Promise<unknown>>()
+  readonly #writing = new Set<Promise<unknown>>()
+  #carried: number[] = []
+  #failure: { error: unknown } | undefined
+
+  constructor(context: FillContext) {
+    this.#context = context
+  }
+
+  /** Begins with a repo when there is room for it; throws what another one has ended with. */
+  async take(repo: LeftRepo): Promise<void> {
+    while (this.#walking.size >= this.#context.concurrency) await Promise.race(this.#walking)
+    while (this.#writing.size >= maxUnwritten) await Promise.race(this.#writing)
+    if (this.#carried.length >= carriedAtOnce) await this.#flush()
+    this.#context.signal.throwIfAborted()
+    if (this.#failure) throw this.#failure.error
+    this.#track(this.#walking, this.#fill(repo, 1))
+  }
+
+  /** Waits for everything that was begun. */
+  async settle(): Promise<void> {
+    while (this.#walking.size + this.#writing.size > 0) await Promise.allSettled([...this.#walking, ...this.#writing])
+  }
+
+  async end(): Promise<Filled> {
+    if (this.#failure) throw this.#failure.error
+    await this.#flush()
+    return this.#filled
+  }
+
+  async #fill(repo: LeftRepo, attempt: number): Promise<void> {
+    try {
+      if (repo.storedRev === null) return void this.#carried.push(repo.id) // its rows were removed since the shadow was begun
+      const { written } = await walkOne(repo, this.#context)
+      this.#track(this.#writing, this.#finish(repo, { written, attempt }))
+    } catch (error) {
+      await this.#judge(repo, { error, attempt })
+    }
+  }
+
+  async #finish(repo: LeftRepo, { written, attempt }: { written: Promise<unknown>; attempt: number }): Promise<void> {
+    try {
+      if ((await written) !== 'committed') throw busy(repo)
+      this.#context.heads.delete(repo.id)
+      this.#filled.reprojected++
+      this.#context.onProgress(this.#filled)
+    } catch (error) {
+      await this.#judge(repo, { error, attempt })
+    }
+  }
+
+  /** What is wrong with one repo leaves it as it is; all else ends the fill. */
+  async #judge(repo: LeftRepo, { error, attempt }: { error: unknown; attempt: number }): Promise<void> {
+    const kind = errorClass(error)
+    if (this.#context.signal.aborted || kind === undefined || kind === 'stop-run') throw error
+    const { code } = error as { code: string }
+    if (code === 'WriteInterrupted' && attempt < maxAttempts) return await this.#fill(repo, attempt + 1)
+    this.#context.heads.delete(repo.id)
+    this.#carried.push(repo.id)
+    const { carried } = this.#filled
+    carried.set(code, (carried.get(code) ?? 0) + 1)
+    this.#context.onProgress(this.#filled)
+  }
+
+  async #flush(): Promise<void> {
+    await carryRepos(this.#carried.splice(0), this.#context)
+  }
+
+  #track(set: Set<Promise<unknown>>, work: Promise<unknown>): void {
     const tracked: Promise<unknown> = work
       .catch((error: unknown) => {
-        failure ??= { error }
+        this.#failure ??= { error }
       })
       .finally(() => set.delete(tracked))
     set.add(tracked)
   }
-  const carry = (id: number, code: string | undefined): void => {
-    carried.push(id)
-    if (code !== undefined) filled.carried.set(code, (filled.carried.get(code) ?? 0) + 1)
-  }
-  const finishOne = async (repo: LeftRepo, attempt: number): Promise<void> => {
-    const { written } = await walkOne(repo, context)
-    track(writing, settleOne(repo, written, attempt))
-  }
-  const attemptOne = async (repo: LeftRepo, attempt = 1): Promise<void> => {
-    try {
-      if (repo.storedRev === null) carry(repo.id, undefined)
-      else await finishOne(repo, attempt)
-    } catch (error) {
-      await judge(repo, error, attempt)
-    }
-  }
-  const settleOne = async (repo: LeftRepo, written: Promise<unknown>, attempt: number): Promise<void> => {
-    try {
-      if ((await written) !== 'committed') throw busy(repo)
-      context.heads.delete(repo.id)
-      filled.reprojected++
-      context.onProgress(filled)
-    } catch (error) {
-      await judge(repo, error, attempt)
-    }
-  }
-  const judge = async (repo: LeftRepo, error: unknown, attempt: number): Promise<void> => {
-    const kind = errorClass(error)
-    if (context.signal.aborted || kind === undefined || kind === 'stop-run') throw error
-    const { code } = error as { code: string }
-    if (code === 'WriteInterrupted' && attempt < maxAttempts) return await attemptOne(repo, attempt + 1)
-    context.heads.delete(repo.id)
-    carry(repo.id, code)
-    context.onProgress(filled)
-  }
-  const flush = async (): Promise<void> => await carryRepos(carried.splice(0), context)
-
-  try {
-    for await (const repo of readLeft(context)) {
-      context.signal.throwIfAborted()
-      if (failure) throw failure.error
-      track(walking, attemptOne(repo))
-      if (carried.length >= carriedAtOnce) await flush()
-      while (walking.size >= context.concurrency) await Promise.race(walking)
-      while (writing.size >= maxUnwritten) await Promise.race(writing)
-    }
-  } finally {
-    while (walking.size + writing.size > 0) await Promise.allSettled([...walking, ...writing])
-  }
-  if (failure) throw failure.error
-  await flush()
-  return filled
 }
 
 /** The archive's word for it first: a CAR of another commit is not worth a walk. */

@@ -4,6 +4,7 @@
 import type { Config } from './config.ts'
 import { type Database, migrate, openDatabase } from './database.ts'
 import { ask } from './database-transact.ts'
+import { IndexerError } from './errors.ts'
 import { createTableStatement, quoteText } from './schema-sql.ts'
 
 export interface Shadow extends AsyncDisposable {
@@ -12,14 +13,21 @@ export interface Shadow extends AsyncDisposable {
   left: number
 }
 
-/** A shadow of another config is dropped. */
+/** A shadow of another config is dropped. Throws `BadUsage` for a schema of that name that is not ours. */
 export async function openShadow(live: Database, config: Config): Promise<Shadow> {
   const schema = shadowSchema(live)
-  const made = `reproject, config ${config.version}`
-  if ((await commentOf(live, schema)) !== made) {
-    await ask(live.pool, `drop schema if exists ${schema} cascade`)
-    await ask(live.pool, `create schema ${schema}`)
-    await ask(live.pool, `comment on schema ${schema} is ${quoteText(made)}`)
+  const made = `${ours}${config.version}`
+  const before = await commentOf(live, schema)
+  if (before !== undefined && before?.startsWith(ours) !== true) {
+    throw new IndexerError(
+      'BadUsage',
+      `the schema ${schema}, where reproject works, is somebody else's: rename or drop it`,
+    )
+  }
+  if (before !== made) {
+    // Statements that are sent together are one transaction.
+    const make = `create schema ${schema}; comment on schema ${schema} is ${quoteText(made)}`
+    await ask(live.pool, `drop schema if exists ${schema} cascade; ${make}`)
   }
   const database = await openDatabase({ url: live.url, schema })
   try {
@@ -43,12 +51,15 @@ export function shadowSchema({ schema }: Pick<Database, 'schema'>): string {
 /** The claim of all repos that are to be filled in; nobody else works there. */
 export const shadowClaim = '1'
 
+const ours = 'reproject, config '
+
 const findTable = `select from pg_tables where schemaname = $1 and tablename = $2`
 
-async function commentOf({ pool }: Database, schema: string): Promise<string | undefined> {
+/** undefined: there is no such schema. */
+async function commentOf({ pool }: Database, schema: string): Promise<string | null | undefined> {
   const text = `select obj_description(oid, 'pg_namespace') as made from pg_namespace where nspname = $1`
   const { rows } = await ask<{ made: string | null }>(pool, { text, values: [schema] })
-  return rows[0]?.made ?? undefined
+  return rows[0]?.made
 }
 
 /**

@@ -52,6 +52,7 @@ async function swap(swap: Swap): Promise<number> {
   await replaceCounters(swap)
   const names = [...config.tables.map((table) => table.rowsName), 'reject_rows', 'oddity_rows']
   await lockViews(swap)
+  await checkAlone(swap)
   const old = `${live}_replaced`
   await client.query(`create schema ${old}`)
   for (const name of names) {
@@ -65,11 +66,11 @@ async function swap(swap: Swap): Promise<number> {
   return stale
 }
 
-/** A process that was taken for dead is not alone any more. */
+/** Whoever was stopped for long was taken for dead: we, and then others may have begun; or another, which has come back. */
 async function checkAlone({ client, live, process }: Swap): Promise<void> {
-  const text = 'select from leases where name = $1 and process = $2 for update'
-  const isAlone = (await client.query(text, [aloneLease, process])).rowCount === 1
-  if (!isAlone) throw busy('this process was taken for dead, and others may have changed the tables. Start again')
+  const alone = `select from leases where name = $1 and process = $2 and not exists (select from processes where id <> $2)`
+  const { rowCount } = await client.query(alone, [aloneLease, process])
+  if (rowCount !== 1) throw busy('another process has begun to work on this database: stop it, then start again')
   const tryLock = 'select pg_try_advisory_xact_lock($1, hashtext($2)) as ours'
   const { rows } = await client.query<{ ours: boolean }>(tryLock, [finishLock, live])
   if (rows[0]?.ours !== true) throw busy('another process is building indexes. Start again when it has ended')
@@ -89,28 +90,32 @@ async function updateRepos({ client, live, shadow, config, process }: Swap): Pro
   const exists = (name: string) => applied.values().some(({ rowsName }) => rowsName === name)
   for (const one of work) stale += await outdateAmong(client, { work: one, among, exists }, { config, process })
   await client.query(`delete from ${live}.schema_changes`)
-  const { rows } = await client.query<{ settled: number }>(takeOver(shadow))
+  const { rows } = await client.query<{ settled: number; moved: number }>(takeOver(shadow))
+  const { settled = 0, moved = 0 } = rows[0] ?? {}
+  if (moved > 0)
+    throw busy(`another process has written ${moved} repos meanwhile. Start again: only these are left to do`)
   const changes = new CounterChanges()
-  changes.move('stale', 'done', rows[0]?.settled ?? 0)
+  changes.move('stale', 'done', settled)
   await changes.write(client, counterWriter(process, 0))
   return stale
 }
 
-/** A repo that was stale for what it has now is done. */
+/** A repo that was stale for what it has now is done. One that is not of the commit that the shadow has was written by others. */
 function takeOver(shadow: string): string {
   const lacked = `(r.state = 'stale' and r.stale_reason in ('missing-collection', 'missing-column'))`
   return `
   with before as (
-    select r.id, ${lacked} as lacked from repos r join ${shadow}.repos s on s.id = r.id where s.state = 'done' order by r.id for update of r
+    select r.id, ${lacked} as lacked, (r.rev, r.head) is distinct from (s.rev, s.head) as moved
+    from repos r join ${shadow}.repos s on s.id = r.id where s.state = 'done' order by r.id for update of r
   ), after as (
     update repos r
     set records = s.records, rejected = s.rejected, skipped = s.skipped, projection_version = s.projection_version,
         state = case when b.lacked then 'done' else r.state end, stale_reason = case when not b.lacked then r.stale_reason end,
         retry_at = case when not b.lacked then r.retry_at end
     from before b join ${shadow}.repos s on s.id = b.id where r.id = b.id
-    returning b.lacked
+    returning b.lacked, b.moved
   )
-  select count(*) filter (where lacked)::int8 as settled from after`
+  select count(*) filter (where lacked)::int8 as settled, count(*) filter (where moved)::int8 as moved from after`
 }
 
 /** Those of rows, rejects, oddities and left-out records; states and the rest are the crawl's. */
@@ -131,7 +136,8 @@ async function replaceCounters({ client, live, shadow, config }: Swap): Promise<
  */
 const lockTimeoutsMs = [400, 400, 3_000]
 const lockPauseMs = 1_000
-const maxLockTries = 1_000
+/** About a quarter of an hour. */
+const maxLockTries = 400
 const lockNotAvailable = '55P03'
 const deadlock = '40P01'
 
