@@ -101,7 +101,7 @@ function coveredByAnother(pattern: string, patterns: readonly string[]): boolean
 class TableNames {
   readonly #taken = new Set(
     `accounts records rejects oddities repos hosts hidden_repos reject_rows oddity_rows sources counters processes leases
-    collections reject oddity record kysely_migration kysely_migration_lock`.split(/\s+/),
+    host_claims identities collections reject oddity record kysely_migration kysely_migration_lock`.split(/\s+/),
   )
   readonly #contested = new Set<string>()
 

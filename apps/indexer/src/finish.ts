@@ -75,7 +75,7 @@ interface Build {
   result: FinishResult
 }
 
-const finishLock = 7_346_114 // any number: one process builds, whatever the others think
+export const finishLock = 7_346_114 // any number: one process builds, whatever the others think
 const tryLock = 'select pg_try_advisory_lock($1, hashtext($2)) as ours'
 /** Else the server builds on for a process that is dead, and its lock keeps others from building. */
 const noticeKills = `set client_connection_check_interval = '1s'`

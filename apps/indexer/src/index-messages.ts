@@ -18,9 +18,13 @@ export interface IndexSetup {
   repoMemoryBytes: number
   /** Rows past this go to Postgres while the repo is walked, in a transaction of its own. */
   largeRepoBytes: number
+  /** Downloads past this need not keep their host's slot from others. */
+  hugeBytes: number
   spillDir: string
-  spillLimitBytes: number
+  spills: { limitBytes: number; shared: SharedArrayBuffer }
   verify: 'full' | 'structure'
+  /** Fetched CARs are kept there, or CARs are read from there and nobody is asked. */
+  archive?: { dir: string; use: 'keep' | 'read' } | undefined
 }
 
 export type ToThread =
@@ -35,6 +39,8 @@ export type ToThread =
 export type FromThread =
   | { kind: 'seen'; seen: ResponseSeen }
   | { kind: 'fetched'; bytes: number }
+  /** The download is larger than `hugeBytes` already. */
+  | { kind: 'huge'; task: number }
   /** A small repo, ready to be written. */
   | { kind: 'repo'; task: number; repo: SentRepo }
   /** A large one begins; its chunks follow, then its totals, or `broken`. */

@@ -1,6 +1,8 @@
 // A thread that indexes: claims in, rows out, many repos at a time. It runs `indexRepo` with a writer that is the main thread's.
 // What it asks of hosts it tells the main thread at once, whose scheduler decides who is asked next.
 import { parentPort, workerData } from 'node:worker_threads'
+import { readArchivedCar } from './archive-read.ts'
+import { ArchiveCopy } from './archive-write.ts'
 import { fetchRepo } from './fetch.ts'
 import { openHttp } from './http.ts'
 import { chunksUnderWay, type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
@@ -21,18 +23,19 @@ const stop = new AbortController()
 const http = openHttp(setup.http)
 const tasks = new Map<number, Task>()
 let fetchedBytes = 0
+const { archive } = setup
 
 /** What all repos of this thread share. */
-const shared: Omit<IndexContext, 'writer'> = {
+const shared: Omit<IndexContext, 'writer' | 'fetchCar'> = {
   config: setup.config,
   projection: createProjection(setup.config),
   resolver: createResolver({ http, plcUrls: setup.plcUrls }),
   budget: new MemoryBudget(setup.budget.limitBytes, setup.budget.shared),
-  fetchCar: ({ host, did }) => countBytes(fetchRepo({ host, did }, fetchContext)),
+  archive: archive?.use === 'keep' ? (did) => new ArchiveCopy(archive.dir, did) : undefined,
   repoMemoryBytes: setup.repoMemoryBytes,
   largeRepoBytes: setup.largeRepoBytes,
   spillDir: setup.spillDir,
-  spillLimitBytes: setup.spillLimitBytes,
+  spills: new MemoryBudget(setup.spills.limitBytes, setup.spills.shared),
   verify: setup.verify,
   signal: stop.signal,
 }
@@ -69,7 +72,11 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
   const task = new Task(id)
   tasks.set(id, task)
   try {
-    const { written, rows, rejected, spilled } = await indexRepo(claim, { ...shared, writer: task })
+    const { written, rows, rejected, spilled } = await indexRepo(claim, {
+      ...shared,
+      writer: task,
+      fetchCar: (claim) => countBytes(carOf(claim), task),
+    })
     outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
     await written.catch(() => undefined) // the main thread knows it first
   } catch (error) {
@@ -83,6 +90,7 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
 class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
   readonly #id: number
   #credit = chunksUnderWay
+  #receivedBytes = 0
   #written = Promise.withResolvers<WriteOutcome>()
   #ring: (() => void) | undefined
 
@@ -119,6 +127,14 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
     return await this.#written.promise
   }
 
+  /** Says once that the download has become huge. */
+  received(bytes: number): void {
+    const before = this.#receivedBytes
+    this.#receivedBytes += bytes
+    if (before > setup.hugeBytes || this.#receivedBytes <= setup.hugeBytes) return
+    outbox.send(() => ({ kind: 'huge', task: this.#id }))
+  }
+
   giveCredit(): void {
     this.#credit++
     this.#ring?.()
@@ -142,8 +158,14 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
   }
 }
 
-async function* countBytes(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+function carOf({ host, did }: ClaimedRepo): AsyncIterable<Uint8Array> {
+  if (archive?.use === 'read') return readArchivedCar({ dir: archive.dir, did })
+  return fetchRepo({ host, did }, fetchContext)
+}
+
+async function* countBytes(chunks: AsyncIterable<Uint8Array>, task: Task): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
+    task.received(chunk.length)
     if (fetchedBytes === 0) setImmediate(reportBytes)
     fetchedBytes += chunk.length
     yield chunk
