@@ -16,7 +16,7 @@ const configs = {
   before: `${like('')}, 'app.bsky.feed.post': { columns: { text: 'text', reply: 'jsonb' } }`,
   after: `${like(`, subject_uri: { type: 'at-uri', path: 'subject.uri' }`)},
     'app.bsky.feed.post': { columns: { text: 'text', created_at: 'timestamptz' }, json: true, indexes: ['created_at'] },
-    'app.bsky.graph.follow': { columns: { subject: 'did' } }, '*': 'json'`,
+    'app.bsky.graph.follow': { columns: { subject: 'did' }, indexes: ['subject'] }, '*': 'json'`,
 }
 export type ConfigName = keyof typeof configs
 

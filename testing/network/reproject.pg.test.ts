@@ -3,6 +3,9 @@ import { copyFile, readdir, readFile, rm, truncate, writeFile } from 'node:fs/pr
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { archivePath } from 'indexer/src/archive.ts'
+import { loadConfig } from 'indexer/src/config.ts'
+import { finish } from 'indexer/src/finish.ts'
+import { indexStatements } from 'indexer/src/schema-indexes.ts'
 import { createRandom } from 'repo-stream/fixtures'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { FakeNetwork } from './fakes.ts'
@@ -45,8 +48,12 @@ test('a new column, a new collection and a generic table are filled from the arc
 
   await crawl(network, place, { config: 'after' })
   expect(compareLines(after, await readAll(place.database))).toEqual([])
+  const config = await loadConfig({ path: place.config('after') })
+  await finish(place.database, { config })
   expect(await reproject(place, 'after')).toEqual(result)
   expect(compareLines(after, await readAll(place.database))).toEqual([])
+  const indexes = indexStatements(config, 'atproto').map(({ name }) => name)
+  expect(await finish(place.database, { config })).toMatchObject({ built: [], present: indexes }) // moved with their tables
 }, 240_000)
 
 /** Counts the rows of the views again and again; gives what was neither an error nor the number that is there. */

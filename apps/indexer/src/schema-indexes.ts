@@ -1,7 +1,8 @@
 // The secondary indexes of a config as data and as SQL. They are built after the load, by finish.ts: an index on random URIs
 // costs 2.4x during it.
 import type { Config, Table, TableIndex } from './config.ts'
-import { quoteName, tableName, wholeValue } from './schema-sql.ts'
+import { isShort, wholeExpression } from './schema-functions.ts'
+import { quoteName, tableName } from './schema-sql.ts'
 
 export interface IndexStatement {
   /** The table below the view. */
@@ -20,7 +21,7 @@ export function indexStatements(config: Config, schema: string): IndexStatement[
       rowsName: table.rowsName,
       name: index.name,
       columns: index.columns,
-      isExpression: index.columns.some((name) => indexedValue(schema, table, name) !== quoteName(name)),
+      isExpression: index.columns.some((name) => indexedValue(table, name) !== quoteName(name)),
       statement: createIndex(schema, table, index),
     })),
   )
@@ -28,17 +29,18 @@ export function indexStatements(config: Config, schema: string): IndexStatement[
 
 /**
  * Nulls are left out where nobody looks for them: most posts are no replies. Times are also sorted by, so theirs are all in.
- * What is indexed is the value that views show: theirs is the expression that conditions are on.
+ * What is indexed is the value that views show: theirs is the expression that conditions are on. Without a call of our functions,
+ * or a table could not be moved away from the schema that has them.
  */
 function createIndex(schema: string, table: Table, index: TableIndex): string {
-  const columns = index.columns.map((name) => indexedValue(schema, table, name)).join(', ')
+  const columns = index.columns.map((name) => indexedValue(table, name)).join(', ')
   const [only] = index.columns.length === 1 ? index.columns : []
   const isTime = table.columns.some((column) => column.name === only && column.type === 'timestamptz')
   const notNull = only === undefined || isTime ? '' : ` where ${columns} is not null`
   return `create index concurrently ${quoteName(index.name)} on ${schema}.${tableName(table)} using ${index.using} (${columns})${notNull}`
 }
 
-function indexedValue(schema: string, table: Table, name: string): string {
-  const column = table.columns.find((one) => one.name === name)
-  return column === undefined ? quoteName(name) : wholeValue(schema, column, '')
+function indexedValue(table: Table, name: string): string {
+  const type = table.columns.find((column) => column.name === name)?.type
+  return type !== undefined && isShort(type) ? `(${wholeExpression(type, quoteName(name))})` : quoteName(name)
 }
