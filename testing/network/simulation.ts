@@ -34,6 +34,12 @@ export interface SimulationOptions {
   readonly accounts?: number
 }
 
+interface World {
+  readonly network: FakeNetwork
+  readonly dataDir: string
+  readonly source: 'relay' | 'relay,hosts'
+}
+
 const maxFinishingRuns = 5
 const runTimeoutMs = 60_000
 
@@ -48,19 +54,20 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
     relayPageLimit: 5 + random.below(40),
   })
   const dataDir = await mkdtemp(join(tmpdir(), 'simulation-'))
+  const world: World = { network, dataDir, source: random.pick(['relay', 'relay,hosts']) }
   const faults = { count: 0 }
   try {
     network.intercept = failAtRandom(network, createRandom(`faults ${seed}`), faults)
     const weather = createRandom(`weather ${seed}`)
     let kills = 0
     for (let blow = 0; blow < (options.kills ?? 6); blow++) {
-      if (await runUntilBlow(network, dataDir, weather)) kills++
+      if (await runUntilBlow(world, weather)) kills++
       for (const account of network.accounts) if (weather.chance(0.1)) network.edit(account, weather)
     }
-    const differences = await finish(network, dataDir)
+    const differences = await finish(world)
     // A pass that was interrupted goes on behind repos that were edited since: those are the next pass's.
-    differences.push(...(await finish(network, dataDir)))
-    differences.push(...(await inspect(network, dataDir)))
+    differences.push(...(await finish(world)))
+    differences.push(...(await inspect(world)))
     const { accounts } = network
     let records = 0
     for (const account of accounts) for (const count of Object.values(account.counts)) records += count
@@ -80,15 +87,17 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
   }
 }
 
-const indexerArgs = (network: FakeNetwork, dataDir: string) => [
+const indexerArgs = ({ network, dataDir, source }: World) => [
   ...['run', '--no-live', '--relay', network.relayUrl, '--plc', network.plcUrl, '--allow-private-hosts'],
+  ...['--source', source],
   ...['--data-dir', dataDir, '--collections', '*', '--repo-memory', '64KiB', '--memory', '4MiB'],
   ...['--retry-delay', '0.05', '--max-attempts', '30', '--log-json', '--log-level', 'info'],
 ]
 
 /** Starts the indexer and strikes after a random time. False when the crawl was done before. */
-async function runUntilBlow(network: FakeNetwork, dataDir: string, weather: Random): Promise<boolean> {
-  const indexer = startIndexer(indexerArgs(network, dataDir))
+async function runUntilBlow(world: World, weather: Random): Promise<boolean> {
+  const { network, dataDir } = world
+  const indexer = startIndexer(indexerArgs(world))
   const mayFall = weather.pick(['indexer', 'indexer', 'database', 'both', 'interrupt'] as const)
   const afterMs = 300 + weather.below(3000)
   moveSomebody(network, weather)
@@ -107,9 +116,9 @@ async function runUntilBlow(network: FakeNetwork, dataDir: string, weather: Rand
 }
 
 /** Without blows, but with faults: as often as it takes to have asked for everything. */
-async function finish(network: FakeNetwork, dataDir: string): Promise<string[]> {
+async function finish(world: World): Promise<string[]> {
   for (let round = 0; round < maxFinishingRuns; round++) {
-    const indexer = startIndexer(indexerArgs(network, dataDir))
+    const indexer = startIndexer(indexerArgs(world))
     const late = setTimeout(() => killGroup(indexer.pid, 'SIGKILL'), runTimeoutMs)
     const { exitCode, signal, stderr } = await indexer.ended
     clearTimeout(late)
@@ -120,14 +129,15 @@ async function finish(network: FakeNetwork, dataDir: string): Promise<string[]> 
 }
 
 /** Rows, states and counters against what the network holds. */
-async function inspect(network: FakeNetwork, dataDir: string): Promise<string[]> {
+async function inspect({ network, dataDir, source }: World): Promise<string[]> {
   const embedded = await openEmbeddedDatabase({ dataDir, log: { debug: () => {}, warn: () => {} } })
   const database = await openDatabase({ url: embedded.url })
   try {
     const differences: string[] = []
     const outcomes = await readOutcomes(database)
     for (const { did, status, relayKnows } of network.accounts) {
-      const wanted = status === 'active' ? 'done' : relayKnows ? undefined : 'gone'
+      const isListed = !relayKnows || (source === 'relay,hosts' && status !== 'deleted')
+      const wanted = status === 'active' ? 'done' : isListed ? 'gone' : undefined
       const { state, code } = outcomes.get(did) ?? {}
       if (state !== wanted) differences.push(`${did} is ${state} (${code}), not ${wanted}`)
     }
