@@ -19,6 +19,7 @@ import { startIndexer } from './run-indexer.ts'
 
 export interface SimulationReport {
   readonly seed: number
+  readonly source: World['source']
   readonly accounts: number
   readonly records: number
   readonly kills: number
@@ -73,6 +74,7 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
     for (const account of accounts) for (const count of Object.values(account.counts)) records += count
     return {
       seed,
+      source: world.source,
       accounts: accounts.length,
       records,
       kills,
