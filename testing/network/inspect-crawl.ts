@@ -5,11 +5,19 @@ import { repoStates } from 'indexer/src/repo-states.ts'
 import { compareWithTruth, readOutcomes } from './crawl-fake.ts'
 import type { FakeNetwork } from './fakes.ts'
 
-export async function inspectCrawl(database: Pick<Database, 'pool'>, network: FakeNetwork): Promise<string[]> {
+/** Hosts list their inactive accounts too; a relay lists only those that it takes for active. */
+export type CrawledSource = 'relay' | 'relay,hosts'
+
+export async function inspectCrawl(
+  database: Pick<Database, 'pool'>,
+  network: FakeNetwork,
+  source: CrawledSource = 'relay',
+): Promise<string[]> {
   const differences: string[] = []
   const outcomes = await readOutcomes(database)
   for (const { did, status, relayKnows } of network.accounts) {
-    const wanted = status === 'active' ? 'done' : relayKnows ? undefined : 'gone'
+    const isListed = !relayKnows || (source === 'relay,hosts' && status !== 'deleted')
+    const wanted = status === 'active' ? 'done' : isListed ? 'gone' : undefined
     const { state, code } = outcomes.get(did) ?? {}
     if (state !== wanted) differences.push(`${did} is ${state} (${code}), not ${wanted}`)
   }
