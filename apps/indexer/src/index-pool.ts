@@ -43,10 +43,10 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
 }
 
 /**
- * Three semi-spaces of 4 MiB. What a thread allocates dies young; collected after 4 MiB and not after 16, its buffers are freed
- * before they make the collector mark everything: a sixth less CPU, 150 MiB less memory (bench:pipeline).
+ * Three semi-spaces of 16 MiB: a repo that is under way dies before it is old. With 4 MiB, tiny repos made V8 collect everything
+ * three times as often, for 6 MiB less memory (bench:index-thread; 4 MiB was better as long as a walk's buffers were left to V8).
  */
-const resourceLimits = { maxYoungGenerationSizeMb: 12 }
+const resourceLimits = { maxYoungGenerationSizeMb: 48 }
 const threadFile = new URL('./index-thread.ts', import.meta.url)
 
 interface Task {
