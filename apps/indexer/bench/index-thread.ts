@@ -35,6 +35,7 @@ await using farm = await startFarm(
 )
 const spillDir = mkdtempSync(join(tmpdir(), 'atproto-indexer-bench-'))
 const budget = new MemoryBudget(512 * MiB)
+const spills = new MemoryBudget(1024 * MiB)
 let rows = 0
 let peakHeld = 0
 const config = await loadConfig()
@@ -47,8 +48,9 @@ await using pool = openIndexPool({
     budget: { limitBytes: budget.limitBytes, shared: budget.shared },
     repoMemoryBytes: 16 * MiB,
     largeRepoBytes: 32 * MiB,
+    hugeBytes: 32 * MiB,
     spillDir,
-    spillLimitBytes: 1024 * MiB,
+    spills: { limitBytes: spills.limitBytes, shared: spills.shared },
     verify: 'structure',
   },
   writer: {

@@ -84,7 +84,7 @@ async function measure({ name, repos, records }: Case, reps: number): Promise<Re
   for (let rep = 0; rep < reps; rep++) {
     const url = await postgres.freshDatabase()
     ours.push(await loadOurs(url, entries, repos))
-    const { wallMs: ms, rows, clientCpuMs: cpuMs, postgresCpuMs } = await loadWithPsql(url, postgres)
+    const { wallMs: ms, rows, clientCpuMs: cpuMs, postgresCpuMs } = await loadWithPsql(url, postgres, config)
     theirs.push({ ms, rows, cpuMs, postgresCpuMs })
   }
   return [summarize(name, 'ours', ours, repos), summarize(name, 'psql', theirs, repos)]

@@ -19,9 +19,13 @@ export interface IndexSetup {
   repoMemoryBytes: number
   /** Rows past this go to Postgres while the repo is walked, in a transaction of its own. */
   largeRepoBytes: number
+  /** Downloads past this need not keep their host's slot from others. */
+  hugeBytes: number
   spillDir: string
-  spillLimitBytes: number
+  spills: { limitBytes: number; shared: SharedArrayBuffer }
   verify: 'full' | 'structure'
+  /** Fetched CARs are kept there, or CARs are read from there and nobody is asked. */
+  archive?: { dir: string; use: 'keep' | 'read' } | undefined
 }
 
 export type ToThread =
@@ -38,6 +42,8 @@ export type ToThread =
 export type FromThread =
   | { kind: 'seen'; seen: ResponseSeen }
   | { kind: 'fetched'; bytes: number }
+  /** The download is larger than `hugeBytes` already. */
+  | { kind: 'huge'; task: number }
   /** Small repos, ready to be written; their walks are closed. */
   | { kind: 'parcel'; parcel: Parcel }
   /** A large one begins; its chunks follow, then its totals, or `broken`. */

@@ -21,8 +21,8 @@ export interface IndexPoolOptions {
 }
 
 export interface IndexPool extends AsyncDisposable {
-  /** As `indexRepo` of index-repo.ts, in the thread that has the fewest repos. */
-  indexRepo(claim: ClaimedRepo): Promise<IndexedRepo>
+  /** As `indexRepo` of index-repo.ts, in the thread that has the fewest repos; `onHuge` tells that a download has become huge. */
+  indexRepo(claim: ClaimedRepo, onHuge?: () => void): Promise<IndexedRepo>
   close(): Promise<void>
 }
 
@@ -32,10 +32,10 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
     await Promise.all(threads.map((thread) => thread.close()))
   }
   return {
-    indexRepo(claim) {
+    indexRepo(claim, onHuge) {
       const [first, ...others] = threads
       if (first === undefined) throw new Error('a pool has at least one thread')
-      return others.reduce((best, thread) => (thread.repos < best.repos ? thread : best), first).index(claim)
+      return others.reduce((best, thread) => (thread.repos < best.repos ? thread : best), first).index(claim, onHuge)
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -51,6 +51,8 @@ const threadFile = new URL('./index-thread.ts', import.meta.url)
 
 interface Task {
   readonly claim: ClaimedRepo
+  /** Called when its download grows huge. */
+  readonly onHuge: (() => void) | undefined
   readonly indexed: PromiseWithResolvers<IndexedRepo>
   written: Promise<WriteOutcome> | undefined
   chunks: ChunkQueue | undefined
@@ -90,11 +92,11 @@ class IndexThread {
     return this.#tasks.size
   }
 
-  index(claim: ClaimedRepo): Promise<IndexedRepo> {
+  index(claim: ClaimedRepo, onHuge: (() => void) | undefined): Promise<IndexedRepo> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure.error)
     const task = ++this.#lastTask
     const indexed = Promise.withResolvers<IndexedRepo>()
-    this.#tasks.set(task, { claim, indexed, written: undefined, chunks: undefined, totals: undefined })
+    this.#tasks.set(task, { claim, onHuge, indexed, written: undefined, chunks: undefined, totals: undefined })
     this.#outbox.send(() => ({ kind: 'index', task, claim }))
     return indexed.promise
   }
@@ -130,6 +132,9 @@ class IndexThread {
 
   #hear(message: Extract<FromThread, { task: number }>, task: Task): void {
     switch (message.kind) {
+      case 'huge':
+        task.onHuge?.()
+        break
       case 'large':
         this.#writeLarge(message.task, task)
         break

@@ -2,6 +2,7 @@
 // Input: a claimed repo. Output: its rows, handed to the writer; they are safe when `written` says so. The surprise: a
 // record is projected before anybody knows its key, so a repo whose blocks lie about their collection is walked twice.
 import { type Commit, type Driver, loadCar, microsFromTid, openDiskStore, spillPath, verifyCommit } from 'repo-stream'
+import type { ArchiveCopy } from './archive-write.ts'
 import type { Config } from './config.ts'
 import { IndexerError } from './errors.ts'
 import type { MemoryBudget } from './memory-budget.ts'
@@ -17,6 +18,8 @@ import type { FinishedRepo, RowChunk, WriteOutcome, Writer } from './write.ts'
 const entriesPerChunk = 256
 /** A rev is a time; one further ahead than this would win against every later one. */
 const maxRevAheadMs = 10 * 60_000
+/** One repo leaves room for others on the disk that they share. */
+const maxShareOfSpills = 0.5
 /** Page cache of a walk on disk; measured in packages/repo-stream/RESULTS.md. */
 const diskCacheBytes = 8 * 1024 * 1024
 
@@ -33,11 +36,14 @@ export interface IndexContext {
   rowBuffers: RowBuffers
   /** The repo's CAR, decoded, as it arrives. */
   fetchCar: (claim: ClaimedRepo) => AsyncIterable<Uint8Array>
+  /** A copy for the archive, which takes its place there when the walk has verified all of it. */
+  archive?: ((did: string) => ArchiveCopy) | undefined
   repoMemoryBytes: number
   /** Rows past this go to Postgres while the repo is walked, in a transaction of its own. */
   largeRepoBytes: number
   spillDir: string
-  spillLimitBytes: number
+  /** The disk that all walks share. */
+  spills: MemoryBudget
   verify: 'full' | 'structure'
   signal: AbortSignal
 }
@@ -70,7 +76,8 @@ async function indexOnce(
   projection: Projection,
   context: IndexContext,
 ): Promise<IndexedRepo | { lying: ReadonlySet<string> }> {
-  await using walk = await openWalk(claim, projection, context)
+  using copy = context.archive?.(claim.did)
+  await using walk = await openWalk(claim, projection, { ...context, copy })
   await checkCommit(walk.commit, claim, context)
   const rows = new RepoRows(claim, context)
   let written: Promise<WriteOutcome> | undefined
@@ -78,10 +85,12 @@ async function indexOnce(
     const large = await walkUntil(walk, projection, rows, context.largeRepoBytes)
     if (large) {
       const totals = () => rows.totals(walk.commit)
-      const outcome = await context.writer.addLarge(claim, walkOn(walk, projection, rows), totals)
+      const chunks = walkOn(walk, projection, { rows, atEnd: () => copy?.keep(walk.commit) })
+      const outcome = await context.writer.addLarge(claim, chunks, totals)
       return { written: Promise.resolve(outcome), ...counts(walk, rows) }
     }
     if (rows.lying.size > 0) return { lying: rows.lying }
+    await copy?.keep(walk.commit)
     written = handOver(rows, walk.commit, context)
     return { written, ...counts(walk, rows) }
   } catch (error) {
@@ -105,8 +114,13 @@ function counts(walk: Walk, rows: RepoRows): { rows: number; rejected: number; s
   return { rows: rows.rows, rejected: rows.rejected, spilled: walk.spilled }
 }
 
-async function openWalk(claim: ClaimedRepo, projection: Projection, context: IndexContext): Promise<Walk> {
-  const car = await loadCar(context.fetchCar(claim), {
+async function openWalk(
+  claim: ClaimedRepo,
+  projection: Projection,
+  context: IndexContext & { copy: ArchiveCopy | undefined },
+): Promise<Walk> {
+  const fetched = context.fetchCar(claim)
+  const car = await loadCar(context.copy?.through(fetched) ?? fetched, {
     memoryLimitBytes: context.repoMemoryBytes,
     budget: context.budget,
     process: (block, digest) => projection.process(block, digest),
@@ -119,7 +133,8 @@ async function openWalk(claim: ClaimedRepo, projection: Projection, context: Ind
   }
   const store = await openDiskStore(spillPath(context.spillDir), {
     cacheBytes: diskCacheBytes,
-    maxStoredBytes: context.spillLimitBytes,
+    maxStoredBytes: context.spills.limitBytes * maxShareOfSpills,
+    budget: context.spills,
   })
   const { commit, driver } = await car.finishLoading(store)
   return { commit, driver, spilled: true, [Symbol.asyncDispose]: () => driver.close() }
@@ -162,7 +177,11 @@ async function walkUntil(walk: Walk, projection: Projection, rows: RepoRows, lar
 }
 
 /** The rows that are held, then those of the rest of the walk. Ends with `LyingBlocks` if any block needs a second walk. */
-async function* walkOn(walk: Walk, projection: Projection, rows: RepoRows): AsyncGenerator<RowChunk> {
+async function* walkOn(
+  walk: Walk,
+  projection: Projection,
+  { rows, atEnd }: { rows: RepoRows; atEnd: () => Promise<void> | undefined },
+): AsyncGenerator<RowChunk> {
   for (;;) {
     if (rows.lying.size === 0) yield* rows.drain()
     const entries = await walk.driver.nextChunk(entriesPerChunk)
@@ -171,6 +190,7 @@ async function* walkOn(walk: Walk, projection: Projection, rows: RepoRows): Asyn
     if (rows.lying.size > 0) rows.drop()
   }
   if (rows.lying.size > 0) throw new LyingBlocks('blocks whose $type is not their collection')
+  await atEnd()
 }
 
 /** Undoes the transaction of a large repo that must be walked again. */

@@ -1,6 +1,8 @@
 // A thread that indexes: claims in, rows out, many repos at a time. It runs `indexRepo` with a writer that is the main thread's.
 // What it asks of hosts it tells the main thread at once, whose scheduler decides who is asked next.
 import { parentPort, workerData } from 'node:worker_threads'
+import { readArchivedCar } from './archive-read.ts'
+import { ArchiveCopy } from './archive-write.ts'
 import { fetchRepo } from './fetch.ts'
 import { openHttp } from './http.ts'
 import { chunksUnderWay, type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
@@ -24,26 +26,26 @@ const stop = new AbortController()
 const http = openHttp(setup.http)
 const tasks = new Map<number, Task>()
 let fetchedBytes = 0
+const { archive } = setup
 
 /** What all repos of this thread share. */
-const shared: Omit<IndexContext, 'writer'> = {
+const shared: Omit<IndexContext, 'writer' | 'fetchCar'> = {
   config: setup.config,
   projection: createProjection(setup.config),
   resolver: createResolver({ http, plcUrls: setup.plcUrls }),
   budget: new MemoryBudget(setup.budget.limitBytes, setup.budget.shared),
+  archive: archive?.use === 'keep' ? (did) => new ArchiveCopy(archive.dir, did) : undefined,
   rowBuffers: new RowBuffers(),
-  fetchCar: (claim) => fetchRepo({ host: claim.host, did: claim.did }, fetchContext),
   repoMemoryBytes: setup.repoMemoryBytes,
   largeRepoBytes: setup.largeRepoBytes,
   spillDir: setup.spillDir,
-  spillLimitBytes: setup.spillLimitBytes,
+  spills: new MemoryBudget(setup.spills.limitBytes, setup.spills.shared),
   verify: setup.verify,
   signal: stop.signal,
 }
 const fetchContext = {
   http,
   signal: stop.signal,
-  onBytes: countBytes,
   onResponse: (seen: Extract<FromThread, { kind: 'seen' }>['seen']) => outbox.send(() => ({ kind: 'seen', seen })),
 }
 
@@ -77,7 +79,8 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
   const task = new Task(id)
   tasks.set(id, task)
   try {
-    const { written, rows, rejected, spilled } = await indexRepo(claim, { ...shared, writer: task })
+    const fetchCar = (claim: ClaimedRepo) => carOf(claim, task)
+    const { written, rows, rejected, spilled } = await indexRepo(claim, { ...shared, fetchCar, writer: task })
     if (task.finished === undefined) outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
     else pack(id, task.finished, { rejected, spilled })
     task.finished = undefined // thousands wait for their commits
@@ -110,6 +113,7 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
   finished: Finished | undefined
   readonly #id: number
   #credit = chunksUnderWay
+  #receivedBytes = 0
   #written = Promise.withResolvers<WriteOutcome>()
   #ring: (() => void) | undefined
 
@@ -146,6 +150,14 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
     return await this.#written.promise
   }
 
+  /** Says once that the download has become huge. */
+  received(bytes: number): void {
+    const before = this.#receivedBytes
+    this.#receivedBytes += bytes
+    if (before > setup.hugeBytes || this.#receivedBytes <= setup.hugeBytes) return
+    outbox.send(() => ({ kind: 'huge', task: this.#id }))
+  }
+
   giveCredit(): void {
     this.#credit++
     this.#ring?.()
@@ -167,6 +179,15 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
     }
     this.#credit--
   }
+}
+
+function carOf({ host, did }: ClaimedRepo, task: Task): AsyncIterable<Uint8Array> {
+  if (archive?.use === 'read') return readArchivedCar({ dir: archive.dir, did })
+  const onBytes = (bytes: number) => {
+    countBytes(bytes)
+    task.received(bytes)
+  }
+  return fetchRepo({ host, did }, { ...fetchContext, onBytes })
 }
 
 function countBytes(bytes: number): void {
