@@ -44,8 +44,8 @@ function findById(list: unknown, did: string, fragment: string): Record<string, 
 }
 
 export function readOrigin(value: unknown, allowHttp: boolean): string | undefined {
-  if (typeof value !== 'string' || value.length > 512 || !URL.canParse(value)) return undefined
-  const url = new URL(value)
+  const url = typeof value === 'string' && value.length <= 512 ? URL.parse(value) : null
+  if (url === null) return undefined
   if (url.protocol !== 'https:' && !(allowHttp && url.protocol === 'http:')) return undefined
   return url.hostname === '' || url.username !== '' || url.password !== '' ? undefined : url.origin
 }

@@ -6,6 +6,7 @@ import type { ArchiveCopy } from './archive-write.ts'
 import type { Config } from './config.ts'
 import { IndexerError } from './errors.ts'
 import type { MemoryBudget } from './memory-budget.ts'
+import type { RepoPace } from './pace.ts'
 import { createProjection, type Projection } from './project/projection.ts'
 import { RepoRows } from './repo-rows.ts'
 import type { Resolver } from './resolve.ts'
@@ -34,6 +35,8 @@ export interface IndexContext {
   resolver: Resolver
   budget: MemoryBudget
   rowBuffers: RowBuffers
+  /** Of this repo among those of its thread. */
+  pace: RepoPace
   /** The repo's CAR, decoded, as it arrives. */
   fetchCar: (claim: ClaimedRepo) => AsyncIterable<Uint8Array>
   /** A copy for the archive, which takes its place there when the walk has verified all of it. */
@@ -85,7 +88,8 @@ async function indexOnce(
     const large = await walkUntil(walk, projection, rows, context.largeRepoBytes)
     if (large) {
       const totals = () => rows.totals(walk.commit)
-      const chunks = walkOn(walk, projection, { rows, atEnd: () => copy?.keep(walk.commit) })
+      const atEnd = () => copy?.keep(walk.commit)
+      const chunks = walkOn(walk, projection, { rows, pace: context.pace, atEnd })
       const outcome = await context.writer.addLarge(claim, chunks, totals)
       return { written: Promise.resolve(outcome), ...counts(walk, rows) }
     }
@@ -120,7 +124,7 @@ async function openWalk(
   context: IndexContext & { copy: ArchiveCopy | undefined },
 ): Promise<Walk> {
   const fetched = context.fetchCar(claim)
-  const car = await loadCar(context.copy?.through(fetched) ?? fetched, {
+  const car = await loadCar(context.pace.chunks(context.copy?.through(fetched) ?? fetched), {
     memoryLimitBytes: context.repoMemoryBytes,
     budget: context.budget,
     process: (block, digest) => projection.process(block, digest),
@@ -180,14 +184,16 @@ async function walkUntil(walk: Walk, projection: Projection, rows: RepoRows, lar
 async function* walkOn(
   walk: Walk,
   projection: Projection,
-  { rows, atEnd }: { rows: RepoRows; atEnd: () => Promise<void> | undefined },
+  { rows, pace, atEnd }: { rows: RepoRows; pace: RepoPace; atEnd: () => Promise<void> | undefined },
 ): AsyncGenerator<RowChunk> {
   for (;;) {
     if (rows.lying.size === 0) yield* rows.drain()
+    const startedMs = performance.now()
     const entries = await walk.driver.nextChunk(entriesPerChunk)
     if (entries === undefined) break
     for (const entry of entries) projection.settle(entry, rows)
     if (rows.lying.size > 0) rows.drop()
+    await pace.worked(performance.now() - startedMs)
   }
   if (rows.lying.size > 0) throw new LyingBlocks('blocks whose $type is not their collection')
   await atEnd()

@@ -6,8 +6,9 @@ import { ArchiveCopy } from './archive-write.ts'
 import { fetchRepo } from './fetch.ts'
 import { openHttp } from './http.ts'
 import { chunksUnderWay, type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
-import { type IndexContext, indexRepo } from './index-repo.ts'
+import { type IndexContext, type IndexedRepo, indexRepo } from './index-repo.ts'
 import { MemoryBudget } from './memory-budget.ts'
+import { Pace } from './pace.ts'
 import { Packer, type RepoToPack } from './parcel.ts'
 import { createProjection } from './project/projection.ts'
 import { createResolver } from './resolve.ts'
@@ -25,11 +26,12 @@ const outbox = new Outbox<FromThread>(port, sealParcel)
 const stop = new AbortController()
 const http = openHttp(setup.http)
 const tasks = new Map<number, Task>()
+const paces = new Pace()
 let fetchedBytes = 0
 const { archive } = setup
 
 /** What all repos of this thread share. */
-const shared: Omit<IndexContext, 'writer' | 'fetchCar'> = {
+const shared: Omit<IndexContext, 'writer' | 'fetchCar' | 'pace'> = {
   config: setup.config,
   projection: createProjection(setup.config),
   resolver: createResolver({ http, plcUrls: setup.plcUrls }),
@@ -79,8 +81,7 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
   const task = new Task(id)
   tasks.set(id, task)
   try {
-    const fetchCar = (claim: ClaimedRepo) => carOf(claim, task)
-    const { written, rows, rejected, spilled } = await indexRepo(claim, { ...shared, fetchCar, writer: task })
+    const { written, rows, rejected, spilled } = await index(claim, task)
     if (task.finished === undefined) outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
     else pack(id, task.finished, { rejected, spilled })
     task.finished = undefined // thousands wait for their commits
@@ -91,6 +92,16 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
     outbox.send(() => ({ kind: 'failed', task: id, error: sendError(error) }))
     tasks.delete(id)
   }
+}
+
+async function index(claim: ClaimedRepo, task: Task): Promise<IndexedRepo> {
+  using pace = paces.enter()
+  const onBytes = (bytes: number) => {
+    countBytes(bytes)
+    pace.received(bytes)
+    task.received(bytes)
+  }
+  return await indexRepo(claim, { ...shared, writer: task, pace, fetchCar: (claim) => carOf(claim, onBytes) })
 }
 
 function pack(task: number, finished: Finished, about: { rejected: number; spilled: boolean }): void {
@@ -181,12 +192,8 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
   }
 }
 
-function carOf({ host, did }: ClaimedRepo, task: Task): AsyncIterable<Uint8Array> {
+function carOf({ host, did }: ClaimedRepo, onBytes: (bytes: number) => void): AsyncIterable<Uint8Array> {
   if (archive?.use === 'read') return readArchivedCar({ dir: archive.dir, did })
-  const onBytes = (bytes: number) => {
-    countBytes(bytes)
-    task.received(bytes)
-  }
   return fetchRepo({ host, did }, { ...fetchContext, onBytes })
 }
 

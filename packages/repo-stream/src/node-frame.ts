@@ -53,6 +53,7 @@ export class NodeFrame {
     this.entries = 0
     this.entry = 0
     this.links[0] = -1
+    this.located[0] = 0
     this.key = noKey
     this.keyFrom = 0
     this.keyTo = 0
@@ -90,7 +91,6 @@ export class NodeFrame {
     if (count > this.#suffixes.length / 3) this.#grow(count)
     for (let i = 0; i < count; i++) at = this.#readPlaces(i, at, end, maxKeyBytes)
     if (at !== end) throw this.invalid('there are bytes between `e` and `l`')
-    this.located[0] = 0
     this.entries = count
   }
 
