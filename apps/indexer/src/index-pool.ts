@@ -44,10 +44,10 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
 }
 
 /**
- * Three semi-spaces of 4 MiB. What a thread allocates dies young; collected after 4 MiB and not after 16, its buffers are freed
- * before they make the collector mark everything: a sixth less CPU, 150 MiB less memory (bench:pipeline).
+ * Three semi-spaces of 16 MiB: a repo under way dies before it is old. With 4 MiB a thread collected four times as often, and V8's
+ * helpers cost 107 µs a tiny repo in place of 72 (bench:index-thread). 4 MiB was better while a walk's buffers were left to V8.
  */
-const resourceLimits = { maxYoungGenerationSizeMb: 12 }
+const resourceLimits = { maxYoungGenerationSizeMb: 48 }
 /**
  * A thread that holds 20 MB marked its heap every 250 tiny repos, for V8's first limit is that low; from 96 MB on, every thousand
  * or more. A flag, because `resourceLimits` has no word for it; what is set when a thread starts holds for its heap.
