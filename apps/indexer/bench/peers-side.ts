@@ -11,16 +11,20 @@ import { runKysely } from './peers-kysely.ts'
 import { runOurs } from './peers-ours.ts'
 import { walkAtcute, walkAtproto } from './peers-walk.ts'
 import { readStored, type StoredRepos } from './pipeline-repos.ts'
+import { cpuMsOfFamily } from './pipeline-usage.ts'
 
 export interface SideArgs {
   side: SideName
   dir: string
   url: string
+  /** Of the postmaster. */
+  postgresPid: number
 }
 
 export interface SideAnswer {
   wallMs: number
   cpuMs: number
+  postgresCpuMs: number
   peakRssMiB: number
 }
 
@@ -46,7 +50,7 @@ const sides = {
 export type SideName = keyof typeof sides
 
 const host = 'https://pds.bench.test'
-const { side, dir, url }: SideArgs = JSON.parse(process.argv[2] ?? '{}')
+const { side, dir, url, postgresPid }: SideArgs = JSON.parse(process.argv[2] ?? '{}')
 const config = await loadConfig()
 const database = await openDatabase({ url })
 await migrate(database)
@@ -54,12 +58,18 @@ await applySchema(database, { config })
 const state = await openState(database)
 const stored = readStored(dir)
 const repos = pair(await claimAll(stored), readCars(stored))
+const postgresBefore = cpuMsOfFamily(postgresPid)
 const cpuBefore = process.cpuUsage()
 const startMs = performance.now()
 await sides[side]({ url, config, database, state, repos })
 const wallMs = performance.now() - startMs
 const { user, system } = process.cpuUsage(cpuBefore)
-const answer: SideAnswer = { wallMs, cpuMs: (user + system) / 1000, peakRssMiB: process.resourceUsage().maxRSS / 1024 }
+const answer: SideAnswer = {
+  wallMs,
+  cpuMs: (user + system) / 1000,
+  postgresCpuMs: cpuMsOfFamily(postgresPid) - postgresBefore,
+  peakRssMiB: process.resourceUsage().maxRSS / 1024,
+}
 await state.end()
 await database.close()
 process.stdout.write(`${JSON.stringify(answer)}\n`)

@@ -7,7 +7,7 @@ import { cpus } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import { tables } from './peers-rows.ts'
-import type { SideAnswer, SideName } from './peers-side.ts'
+import type { SideAnswer, SideArgs, SideName } from './peers-side.ts'
 import { installTap, runTap } from './peers-tap.ts'
 import { ask, openBenchPostgres } from './pipeline-postgres.ts'
 import { storeRepos } from './pipeline-repos.ts'
@@ -66,15 +66,13 @@ const sides = wanted([
     compared: false,
   },
 ])
-const answers = new Map<Side, (SideAnswer & { postgresCpuMs: number })[]>(sides.map((side) => [side, []]))
+const answers = new Map<Side, SideAnswer[]>(sides.map((side) => [side, []]))
 let expected: string | undefined
 for (let round = 0; round < Number(values.rounds); round++) {
   for (const side of sides) {
     process.stderr.write(`round ${round + 1}: ${side.name}\n`)
     const url = await postgres.freshDatabase()
-    const before = postgres.cpuMs()
-    const answer = await side.run(url)
-    answers.get(side)?.push({ ...answer, postgresCpuMs: side.compared ? postgres.cpuMs() - before : 0 })
+    answers.get(side)?.push(await side.run(url))
     if (side.compared) await compareRows(url, side)
   }
 }
@@ -90,9 +88,9 @@ function wanted(all: readonly Side[]): Side[] {
 
 function fromMemory(side: SideName, does: string): Side {
   const run = async (url: string): Promise<SideAnswer> => {
-    const args = JSON.stringify({ side, dir, url })
+    const args: SideArgs = { side, dir, url, postgresPid: postgres.pid() }
     const path = new URL('./peers-side.ts', import.meta.url).pathname
-    const child = spawn(process.execPath, ['--conditions=workspace-source', path, args], {
+    const child = spawn(process.execPath, ['--conditions=workspace-source', path, JSON.stringify(args)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     return JSON.parse(await text(child.stdout))
@@ -102,8 +100,8 @@ function fromMemory(side: SideName, does: string): Side {
 
 async function runWhole(url: string): Promise<SideAnswer> {
   await using farm = await startFarm({ dir, hosts })
-  const { wallMs, indexer } = await runIndexer({ farm, postgres, url })
-  return { wallMs, cpuMs: indexer.cpuMs, peakRssMiB: indexer.peakRssBytes / 1024 / 1024 }
+  const { wallMs, indexer, postgresCpuMs } = await runIndexer({ farm, postgres, url })
+  return { wallMs, cpuMs: indexer.cpuMs, postgresCpuMs, peakRssMiB: indexer.peakRssBytes / 1024 / 1024 }
 }
 
 /** A sum over all columns of all rows, with the DID for the repo's number: the same for each side, or the bench is none. */
@@ -132,7 +130,7 @@ function report(settings: Record<string, string>): void {
   }
   const name = `${repos.length} repos`
   const cases = [...answers].map(([side, runs]) => {
-    const median = (value: (run: (typeof runs)[number]) => number) =>
+    const median = (value: (run: SideAnswer) => number) =>
       runs.map(value).toSorted((a, b) => a - b)[runs.length >> 1] ?? 0
     const medianMs = median(({ wallMs }) => wallMs)
     return {

@@ -11,6 +11,8 @@ export interface BenchPostgres extends AsyncDisposable {
   /** Drops the last one. */
   freshDatabase(): Promise<string>
   cpuMs(): number
+  /** Of the postmaster: for `cpuMsOfFamily` in another process. */
+  pid(): number
   settings(): Promise<Record<string, string>>
 }
 
@@ -39,6 +41,7 @@ export async function openBenchPostgres(): Promise<BenchPostgres> {
       return server.url.replace(/\/indexer$/, `/bench_${databases}`)
     },
     cpuMs: () => cpuMsOfFamily(server.pid()),
+    pid: server.pid,
     async settings() {
       const rows = await ask<{ name: string; setting: string }>(
         server.url,
