@@ -40,7 +40,7 @@ export function randomBlows(random: Random, timed: number): Blow[] {
   return shuffle([...steps, ...times], random)
 }
 
-function shuffle<T>(items: T[], random: Random): T[] {
+export function shuffle<T>(items: T[], random: Random): T[] {
   const keyed = items.map((item) => ({ item, key: random.fraction() }))
   return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item)
 }
@@ -48,7 +48,7 @@ function shuffle<T>(items: T[], random: Random): T[] {
 export async function crawlUnderBlows(seed: number, blows: readonly Blow[], accounts = 100): Promise<ResumeReport> {
   const dataDir = await mkdtemp(join(tmpdir(), 'resume-'))
   const network = await startResumeNetwork(seed, accounts)
-  const crawls = new KilledCrawls(dataDir, network)
+  const crawls = new KilledCrawls(dataDir, network, seed % 2 === 0 ? 'relay' : 'hosts')
   try {
     return await crawls.run(blows)
   } finally {
@@ -63,12 +63,14 @@ type Network = Awaited<ReturnType<typeof startResumeNetwork>>
 class KilledCrawls {
   readonly #dataDir: string
   readonly #network: Network
+  readonly #source: 'relay' | 'hosts'
   readonly #differences: string[] = []
   #hits = 0
 
-  constructor(dataDir: string, network: Network) {
+  constructor(dataDir: string, network: Network, source: 'relay' | 'hosts') {
     this.#dataDir = dataDir
     this.#network = network
+    this.#source = source
   }
 
   async run(blows: readonly Blow[]): Promise<ResumeReport> {
@@ -138,6 +140,7 @@ class KilledCrawls {
     const { relayUrl, plcUrl } = this.#network
     return [
       ...['run', '--no-live', '--relay', relayUrl, '--plc', plcUrl, '--allow-private-hosts', '--schema', schema],
+      ...['--source', this.#source],
       ...['--data-dir', this.#dataDir, '--collections', '*', '--repo-memory', '512KiB', '--memory', '8MiB'],
       ...['--retry-delay', '0.05', '--max-attempts', '3', '--log-json', '--log-level', 'warn'],
     ]

@@ -7,14 +7,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ServerRole } from 'indexer/demo/network.ts'
 import { type DemoRequest, json, type Reply, xrpcError } from 'indexer/demo/server.ts'
-import { loadConfig } from 'indexer/src/config.ts'
 import { openDatabase } from 'indexer/src/database.ts'
 import { openEmbeddedDatabase } from 'indexer/src/embedded-database.ts'
 import { createRandom, type Random } from 'repo-stream/fixtures'
-import { compareWithTruth, readOutcomes } from './crawl-fake.ts'
 import type { RepoFault } from './fake-repos.ts'
 import { html } from './fake-repos.ts'
 import { type FakeNetwork, startFakeNetwork } from './fakes.ts'
+import { inspectCrawl } from './inspect-crawl.ts'
 import { startIndexer } from './run-indexer.ts'
 
 export interface SimulationReport {
@@ -119,44 +118,11 @@ async function finish(network: FakeNetwork, dataDir: string): Promise<string[]> 
   return [`the indexer did not finish in ${maxFinishingRuns} runs`]
 }
 
-/** Rows, states and counters against what the network holds. */
 async function inspect(network: FakeNetwork, dataDir: string): Promise<string[]> {
   const embedded = await openEmbeddedDatabase({ dataDir, log: { debug: () => {}, warn: () => {} } })
   const database = await openDatabase({ url: embedded.url })
   try {
-    const differences: string[] = []
-    const outcomes = await readOutcomes(database)
-    for (const { did, status, relayKnows } of network.accounts) {
-      const wanted = status === 'active' ? 'done' : relayKnows ? undefined : 'gone'
-      const { state, code } = outcomes.get(did) ?? {}
-      if (state !== wanted) differences.push(`${did} is ${state} (${code}), not ${wanted}`)
-    }
-    const active = network.accounts.filter(({ status }) => status === 'active')
-    const { pool } = database
-    const unfinished = await pool.query(
-      `select did, state, host_id, claim, retry_at, attempts, error_code from repos where state not in ('done', 'gone')`,
-    )
-    for (const row of unfinished.rows) differences.push(JSON.stringify(row))
-    differences.push(...(await compareWithTruth(database, network, active)))
-    const { rows } = await pool.query<{ name: string; value: string }>(
-      'select name, sum(value) as value from counters group by name',
-    )
-    const counters = new Map(rows.map(({ name, value }) => [name, Number(value)]))
-    const expectCount = async (name: string, query: string) => {
-      const counted = Number((await pool.query<{ count: string }>(query)).rows[0]?.count)
-      if ((counters.get(name) ?? 0) !== counted)
-        differences.push(`counter ${name} is ${counters.get(name)}, not ${counted}`)
-    }
-    await expectCount('discovered', 'select count(*) from repos')
-    for (const state of ['waiting', 'working', 'retry', 'stale', 'done', 'failed', 'gone']) {
-      await expectCount(`repos/${state}`, `select count(*) from repos where state = '${state}'`)
-    }
-    for (const { name, rowsName } of (await loadConfig({ collections: ['*'] })).tables) {
-      await expectCount(`rows/${name}`, `select count(*) from "${rowsName}"`)
-    }
-    await expectCount('rejected', 'select count(*) from reject_rows')
-    await expectCount('oddities', 'select count(*) from oddity_rows')
-    return differences
+    return await inspectCrawl(database, network)
   } finally {
     await database.close()
     await embedded.stop()

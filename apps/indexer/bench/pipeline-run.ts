@@ -71,6 +71,7 @@ export async function runIndexer({ farm, postgres, url, args = [], nodeArgs = []
   const startMs = performance.now()
   const child = spawn(process.execPath, [...command, '--spill-dir', spillDir, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { NODE_COMPILE_CACHE: join(tmpdir(), 'atproto-indexer-bench', 'compile'), ...process.env }, // as the launcher does
   })
   const usage = watchUsage(child)
   const crawled = Promise.withResolvers<Omit<IndexerRun, 'repos' | 'rows' | 'summary'>>()

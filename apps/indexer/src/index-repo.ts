@@ -9,14 +9,17 @@ import type { MemoryBudget } from './memory-budget.ts'
 import { createProjection, type Projection } from './project/projection.ts'
 import { RepoRows } from './repo-rows.ts'
 import type { Resolver } from './resolve.ts'
+import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
 import { verifySignature } from './verify-signature.ts'
-import type { RowChunk, WriteOutcome, Writer } from './write.ts'
+import type { FinishedRepo, RowChunk, WriteOutcome, Writer } from './write.ts'
 
 /** Entries that one step of a walk gives: enough to make a step's cost vanish, few enough to keep the loop responsive. */
-const entriesPerChunk = 2000
+const entriesPerChunk = 256
 /** A rev is a time; one further ahead than this would win against every later one. */
 const maxRevAheadMs = 10 * 60_000
+/** One repo leaves room for others on the disk that they share. */
+const maxShareOfSpills = 0.5
 /** Page cache of a walk on disk; measured in packages/repo-stream/RESULTS.md. */
 const diskCacheBytes = 8 * 1024 * 1024
 
@@ -24,9 +27,13 @@ export interface IndexContext {
   config: Config
   /** Shared by all walks of this thread: its calls do not overlap. */
   projection: Projection
-  writer: Pick<Writer, 'add' | 'addLarge'>
+  writer: Pick<Writer, 'addLarge'> & {
+    /** `recycle` may be called once the rows are copied. */
+    add(repo: FinishedRepo, recycle: () => void): Promise<WriteOutcome>
+  }
   resolver: Resolver
   budget: MemoryBudget
+  rowBuffers: RowBuffers
   /** The repo's CAR, decoded, as it arrives. */
   fetchCar: (claim: ClaimedRepo) => AsyncIterable<Uint8Array>
   /** A copy for the archive, which takes its place there when the walk has verified all of it. */
@@ -35,7 +42,8 @@ export interface IndexContext {
   /** Rows past this go to Postgres while the repo is walked, in a transaction of its own. */
   largeRepoBytes: number
   spillDir: string
-  spillLimitBytes: number
+  /** The disk that all walks share. */
+  spills: MemoryBudget
   verify: 'full' | 'structure'
   signal: AbortSignal
 }
@@ -71,7 +79,7 @@ async function indexOnce(
   using copy = context.archive?.(claim.did)
   await using walk = await openWalk(claim, projection, { ...context, copy })
   await checkCommit(walk.commit, claim, context)
-  const rows = new RepoRows(claim, context.budget)
+  const rows = new RepoRows(claim, context)
   let written: Promise<WriteOutcome> | undefined
   try {
     const large = await walkUntil(walk, projection, rows, context.largeRepoBytes)
@@ -83,8 +91,7 @@ async function indexOnce(
     }
     if (rows.lying.size > 0) return { lying: rows.lying }
     await copy?.keep(walk.commit)
-    written = context.writer.add(rows.finish(walk.commit)).finally(() => rows.release())
-    written.catch(() => undefined) // whoever gets it handles it; until then the walk is being closed
+    written = handOver(rows, walk.commit, context)
     return { written, ...counts(walk, rows) }
   } catch (error) {
     if (error instanceof LyingBlocks) return { lying: rows.lying }
@@ -92,6 +99,15 @@ async function indexOnce(
   } finally {
     if (!written) rows.release()
   }
+}
+
+/** A function of its own, so that what waits for the commit keeps a number alive and not the walk. */
+function handOver(rows: RepoRows, commit: Commit, { writer, budget }: IndexContext): Promise<WriteOutcome> {
+  const repo = rows.finish(commit)
+  const heldBytes = rows.takeHeld()
+  const written = writer.add(repo, rows.recycle).finally(() => budget.give(heldBytes))
+  written.catch(() => undefined) // whoever gets it handles it; until then the walk is being closed
+  return written
 }
 
 function counts(walk: Walk, rows: RepoRows): { rows: number; rejected: number; spilled: boolean } {
@@ -117,7 +133,8 @@ async function openWalk(
   }
   const store = await openDiskStore(spillPath(context.spillDir), {
     cacheBytes: diskCacheBytes,
-    maxStoredBytes: context.spillLimitBytes,
+    maxStoredBytes: context.spills.limitBytes * maxShareOfSpills,
+    budget: context.spills,
   })
   const { commit, driver } = await car.finishLoading(store)
   return { commit, driver, spilled: true, [Symbol.asyncDispose]: () => driver.close() }

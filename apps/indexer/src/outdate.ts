@@ -3,7 +3,7 @@
 import type { Pool, PoolClient } from 'pg'
 import type { Config, Table } from './config.ts'
 import { CounterChanges, counterWriter } from './counters.ts'
-import { transact } from './database-transact.ts'
+import { ask, transact } from './database-transact.ts'
 import type { SchemaWork } from './schema-changes.ts'
 import { quoteName, quoteText } from './schema-sql.ts'
 
@@ -32,7 +32,7 @@ export async function outdateRepos(
 ): Promise<Outdated[]> {
   const done: Outdated[] = []
   for (;;) {
-    const { rows } = await database.pool.query<Change>(nextChange)
+    const { rows } = await ask<Change>(database.pool, nextChange)
     const change = rows[0]
     if (change === undefined) return done
     done.push(await workThrough(database, change, options))

@@ -14,6 +14,7 @@ import { MemoryBudget } from './memory-budget.ts'
 import { checkingHeads, type Filled, fillShadow, type Heads } from './reproject-fill.ts'
 import { openShadow, type Shadow } from './reproject-shadow.ts'
 import { swapShadow } from './reproject-swap.ts'
+import { makeMissingFunctions } from './schema.ts'
 import { indexStatements } from './schema-indexes.ts'
 import { tableName } from './schema-sql.ts'
 import { openState, type State } from './state.ts'
@@ -44,6 +45,7 @@ export interface Reprojected extends Filled {
 /** Throws `DatabaseBusy` when another process works on the database, and what stops a run; what was filled in stays. */
 export async function reproject(database: Database, options: ReprojectOptions): Promise<Reprojected> {
   const { config, signal } = options
+  await refuseCitus(database)
   await migrate(database)
   const state = await openState(database, { log: options.log })
   try {
@@ -53,6 +55,12 @@ export async function reproject(database: Database, options: ReprojectOptions): 
   } finally {
     await state.end()
   }
+}
+
+/** The tables of the shadow are not distributed. */
+async function refuseCitus({ pool }: Database): Promise<void> {
+  const { rowCount } = await ask(pool, `select from pg_extension where extname = 'citus'`)
+  if (rowCount !== 0) throw new IndexerError('BadUsage', 'reproject does not work on Citus: start `run` in its place')
 }
 
 /** First we say that we want it alone, then we look whether we are: see `openState`. */
@@ -74,7 +82,10 @@ async function fillBeside(database: Database, state: State, options: ReprojectOp
   const filled = await fill({ database, shadow, state }, options)
   const { config, signal, onIndex } = options
   if (await hasIndexes(database, config)) {
-    await finish(shadow.database, { config, signal, ...(onIndex ? { onProgress: onIndex } : {}) })
+    // The indexes outlive the shadow, and views find only those that call their functions.
+    const functions = database.schema
+    await makeMissingFunctions(database)
+    await finish(shadow.database, { config, signal, functions, ...(onIndex ? { onProgress: onIndex } : {}) })
   }
   for (const table of config.tables) await ask(shadow.database.pool, `analyze ${tableName(table)}`)
   return filled
@@ -93,6 +104,7 @@ async function fill({ database, shadow, state }: Filling, options: ReprojectOpti
   const writer = openWriter({ database: shadow.database, config, process })
   const heads: Heads = new Map()
   const budget = new MemoryBudget(options.memoryBytes)
+  const spills = new MemoryBudget(options.spillLimitBytes)
   await using pool = openIndexPool({
     threads,
     setup: {
@@ -102,8 +114,9 @@ async function fill({ database, shadow, state }: Filling, options: ReprojectOpti
       budget: { limitBytes: budget.limitBytes, shared: budget.shared },
       repoMemoryBytes: options.repoMemoryBytes,
       largeRepoBytes: options.largeRepoBytes,
+      hugeBytes: Number.POSITIVE_INFINITY, // nobody waits for a host's slot
       spillDir,
-      spillLimitBytes: options.spillLimitBytes,
+      spills: { limitBytes: spills.limitBytes, shared: spills.shared },
       verify: 'structure', // the signature was checked before the CAR was kept; that it is that CAR, the commit's CID says
       archive: { dir: archive, use: 'read' },
     },

@@ -1,33 +1,53 @@
 // The secondary indexes of a config as data and as SQL. They are built after the load, by finish.ts: an index on random URIs
 // costs 2.4x during it.
 import type { Config, Table, TableIndex } from './config.ts'
-import { quoteName, tableName } from './schema-sql.ts'
+import { quoteName, tableName, wholeValue } from './schema-sql.ts'
 
 export interface IndexStatement {
   /** The table below the view. */
   rowsName: string
   name: string
   columns: readonly string[]
+  /** What is indexed is not what rows hold. */
+  isExpression: boolean
   /** `create index concurrently`: it cannot run inside a transaction. */
   statement: string
 }
 
-export function indexStatements(config: Config, schema: string): IndexStatement[] {
+/** `functions`: the schema whose functions the expressions call, where that is not the tables'. */
+export function indexStatements(
+  config: Config,
+  schema: string,
+  { functions = schema }: { functions?: string | undefined } = {},
+): IndexStatement[] {
   return config.tables.flatMap((table) =>
     table.indexes.map((index) => ({
       rowsName: table.rowsName,
       name: index.name,
       columns: index.columns,
-      statement: createIndex(schema, table, index),
+      isExpression: index.columns.some((name) => indexedValue(functions, table, name) !== quoteName(name)),
+      statement: createIndex({ schema, functions }, table, index),
     })),
   )
 }
 
-/** Nulls are left out where nobody looks for them: most posts are no replies. Times are also sorted by, so theirs are all in. */
-function createIndex(schema: string, table: Table, index: TableIndex): string {
-  const columns = index.columns.map(quoteName).join(', ')
+/**
+ * Nulls are left out where nobody looks for them: most posts are no replies. Times are also sorted by, so theirs are all in.
+ * What is indexed is the value that views show: theirs is the expression that conditions are on.
+ */
+function createIndex(
+  { schema, functions }: { schema: string; functions: string },
+  table: Table,
+  index: TableIndex,
+): string {
+  const columns = index.columns.map((name) => indexedValue(functions, table, name)).join(', ')
   const [only] = index.columns.length === 1 ? index.columns : []
   const isTime = table.columns.some((column) => column.name === only && column.type === 'timestamptz')
   const notNull = only === undefined || isTime ? '' : ` where ${columns} is not null`
   return `create index concurrently ${quoteName(index.name)} on ${schema}.${tableName(table)} using ${index.using} (${columns})${notNull}`
+}
+
+function indexedValue(functions: string, table: Table, name: string): string {
+  const column = table.columns.find((one) => one.name === name)
+  return column === undefined ? quoteName(name) : wholeValue(functions, column, '')
 }

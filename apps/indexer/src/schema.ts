@@ -5,13 +5,13 @@ import { createHash } from 'node:crypto'
 import type { Pool, PoolClient } from 'pg'
 import type { Config, Table } from './config.ts'
 import { sqlState } from './database-errors.ts'
-import { transact } from './database-transact.ts'
+import { ask, transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 import { type AppliedTable, createSchemaChanges, recordWork, workFor } from './schema-changes.ts'
+import { distributeTables } from './schema-citus.ts'
 import { functionStatements } from './schema-functions.ts'
 import {
   columnDefinition,
-  columnSqlType,
   createTableStatement,
   createViewStatement,
   lookupFunctions,
@@ -35,15 +35,17 @@ export interface SchemaChange {
 /** Throws `SchemaInUse` when a view must change that something of the user's depends on. */
 export async function applySchema(
   database: { pool: Pool; schema: string },
-  { config }: { config: Config },
+  { config, citus = false }: { config: Config; citus?: boolean },
 ): Promise<SchemaChange> {
   const { pool, schema } = database
-  return transact(pool, (client) => applySchemaIn(client, { schema, config }))
+  return transact(pool, (client) => applySchemaIn(client, { schema, config, citus }))
 }
 
 export interface ApplyOptions {
   schema: string
   config: Config
+  /** Collection tables are distributed by repo over a Citus cluster. */
+  citus?: boolean
   /** Other tables, filled for this config, have taken the place of those that the views were made over. */
   replaced?: boolean
 }
@@ -51,7 +53,7 @@ export interface ApplyOptions {
 /** `applySchema` as a part of the caller's transaction. */
 export async function applySchemaIn(
   client: PoolClient,
-  { schema, config, replaced = false }: ApplyOptions,
+  { schema, config, citus = false, replaced = false }: ApplyOptions,
 ): Promise<SchemaChange> {
   await openBooks(client, schema)
   for (const statement of functionStatements(schema)) await client.query(statement)
@@ -59,6 +61,7 @@ export async function applySchemaIn(
   const applied = await readApplied(client, schema)
   const change: SchemaChange = { created: [], changed: [], removed: [] }
   for (const table of config.tables) await applyTable({ client, schema, config, replaced, change, applied }, table)
+  if (citus) await distributeTables(client, { config, schema })
   for (const [name, { removed }] of applied) {
     if (removed || config.tables.some((table) => table.name === name)) continue
     await client.query(`update ${schema}.collections set removed_at = now() where name = $1`, [name])
@@ -73,6 +76,19 @@ export async function openBooks(client: PoolClient, schema: string): Promise<voi
   await client.query(createCollections(schema))
   await client.query(createSchemaChanges(schema))
 }
+
+/** What views and indexes call; functions that are there stay as they are, for the views over present tables call them. */
+export async function makeMissingFunctions({ pool, schema }: { pool: Pool; schema: string }): Promise<void> {
+  for (const statement of functionStatements(schema)) {
+    try {
+      await ask(pool, statement.replace('create or replace', 'create'))
+    } catch (error) {
+      if (sqlState(error) !== duplicateFunction) throw error
+    }
+  }
+}
+
+const duplicateFunction = '42723'
 
 interface Applying {
   client: PoolClient
@@ -137,16 +153,17 @@ async function record(client: PoolClient, schema: string, table: Table): Promise
 
 /** A new column is added; one of another type takes the place of its namesake, whose values could not be converted. */
 async function alterTable(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    `select attname as name from pg_attribute
+  const { rows } = await client.query<{ name: string; type: string }>(
+    `select attname as name, format_type(atttypid, atttypmod) as type from pg_attribute
     where attrelid = $1::regclass and attnum > 0 and not attisdropped`,
     [`${schema}.${tableName(table)}`],
   )
-  const present = new Set(rows.map((row) => row.name))
+  const present = new Map(rows.map((row) => [row.name, row.type]))
   const changes: string[] = []
   for (const column of table.columns) {
     const old = before.columns.find((one) => one.name === column.name)
-    const retyped = old !== undefined && columnSqlType(old.type) !== columnSqlType(column.type)
+    const isOldJson = column.type === 'jsonb' && present.get(column.name) === 'jsonb' // before short forms
+    const retyped = isOldJson || (old !== undefined && old.type !== column.type)
     if (present.has(column.name) && !retyped) continue
     if (present.has(column.name)) changes.push(`drop column ${quoteName(column.name)}`)
     changes.push(`add column ${columnDefinition(column)}`)

@@ -65,18 +65,18 @@ function urlOf(url: string, database: string): string {
   return url.replace(/\/indexer$/, `/${database}`)
 }
 
-async function administer(url: string, use: (client: Client) => Promise<unknown>): Promise<void> {
+export async function administer<Result>(url: string, use: (client: Client) => Promise<Result>): Promise<Result> {
   const client = new Client({ connectionString: url })
   await client.connect()
   try {
-    await use(client)
+    return await use(client)
   } finally {
     await client.end()
   }
 }
 
 /** With force, which ends whoever is still connected; but for autovacuum, a superuser's, which is soon done by itself. */
-async function dropDatabase(client: Client, name: string): Promise<void> {
+export async function dropDatabase(client: Client, name: string): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
       await client.query(`drop database if exists ${name} with (force)`)
