@@ -11,10 +11,11 @@ import { type CrawlFakeOptions, crawlFake, optionsOf } from './crawl-fake.ts'
 import type { FakeNetwork } from './fakes.ts'
 import { readViews, timesOfIndexing } from './read-views.ts'
 
-const like = (columns: string) => `'app.bsky.feed.like': { columns: { created_at: 'timestamptz'${columns} } }`
+const like = (columns: string, indexes: string) =>
+  `'app.bsky.feed.like': { columns: { created_at: 'timestamptz'${columns} }, indexes: ['created_at'${indexes}] }`
 const configs = {
-  before: `${like('')}, 'app.bsky.feed.post': { columns: { text: 'text', reply: 'jsonb' } }`,
-  after: `${like(`, subject_uri: { type: 'at-uri', path: 'subject.uri' }`)},
+  before: `${like('', '')}, 'app.bsky.feed.post': { columns: { text: 'text', reply: 'jsonb' } }`,
+  after: `${like(`, subject_uri: { type: 'at-uri', path: 'subject.uri' }`, `, 'subject_uri'`)},
     'app.bsky.feed.post': { columns: { text: 'text', created_at: 'timestamptz' }, json: true, indexes: ['created_at'] },
     'app.bsky.graph.follow': { columns: { subject: 'did' }, indexes: ['subject'] }, '*': 'json'`,
 }
@@ -75,16 +76,22 @@ export async function reproject(
   return JSON.parse(output)
 }
 
-/** What a first crawl with this config shows; `bytes` counts everything that was ever written. */
+/** What a first crawl with this config makes. */
 export async function freshCrawl(network: FakeNetwork, config: ConfigName): Promise<Map<string, number>> {
   await using place = await openPlace()
   await crawl(network, place, { config, archive: false })
   return await readAll(place.database)
 }
 
+/** What readers see, and which indexes there are. The counter `bytes` counts everything that was ever written. */
 export async function readAll({ pool, schema }: TestDatabase): Promise<Map<string, number>> {
   // `sort_at` of a record without a time of its own is that of indexing.
   const lines = await readViews(pool, schema, [...timesOfIndexing, 'sort_at'])
+  const indexes = await pool.query<{ line: string }>(
+    `select 'index ' || indexdef as line from pg_indexes where schemaname = $1 and tablename like '%_rows'`,
+    [schema],
+  )
+  for (const { line } of indexes.rows) lines.set(line, 1)
   return new Map(lines.entries().filter(([line]) => !line.startsWith('counter bytes ')))
 }
 

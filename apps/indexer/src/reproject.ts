@@ -44,6 +44,7 @@ export interface Reprojected extends Filled {
 /** Throws `DatabaseBusy` when another process works on the database, and what stops a run; what was filled in stays. */
 export async function reproject(database: Database, options: ReprojectOptions): Promise<Reprojected> {
   const { config, signal } = options
+  await refuseCitus(database)
   await migrate(database)
   const state = await openState(database, { log: options.log })
   try {
@@ -53,6 +54,12 @@ export async function reproject(database: Database, options: ReprojectOptions): 
   } finally {
     await state.end()
   }
+}
+
+/** The tables of the shadow are not distributed. */
+async function refuseCitus({ pool }: Database): Promise<void> {
+  const { rowCount } = await ask(pool, `select from pg_extension where extname = 'citus'`)
+  if (rowCount !== 0) throw new IndexerError('BadUsage', 'reproject does not work on Citus: start `run` in its place')
 }
 
 /** First we say that we want it alone, then we look whether we are: see `openState`. */
