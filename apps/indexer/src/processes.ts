@@ -62,9 +62,10 @@ const insertRow = `insert into processes (egress, place, session, dead_after_ms)
 const listProcesses = `
   select id, place, session, beat_at < now() - dead_after_ms * interval '1 millisecond' as silent from processes where id <> $1`
 
-// Needs the same role, or pg_signal_backend; the connections of others are left alone.
+// Needs the same role, or pg_signal_backend; the connections of others are left alone. Each is waited for (a second at most), so
+// that its locks are free.
 const endSessions = `
-  select pg_terminate_backend(pid) from pg_stat_activity
+  select pg_terminate_backend(pid, 1000) from pg_stat_activity
   where application_name = any($1) and datname = current_database() and usename = current_user`
 
 // A claim holds its process in the upper bits; working repos are few, and repos_working finds them.
