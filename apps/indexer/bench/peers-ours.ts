@@ -8,6 +8,7 @@ import { type IndexContext, indexRepo } from '../src/index-repo.ts'
 import { MemoryBudget } from '../src/memory-budget.ts'
 import { Pace } from '../src/pace.ts'
 import { createProjection } from '../src/project/projection.ts'
+import { RowBuffers } from '../src/row-buffers.ts'
 import { openWriter } from '../src/write.ts'
 import type { SideContext } from './peers-side.ts'
 
@@ -17,7 +18,7 @@ const pieceBytes = 64 * 1024
 const memoryBytes = 256 * MiB
 const repoMemoryBytes = 16 * MiB
 const largeRepoBytes = 8 * MiB
-const spillLimitBytes = 4096 * MiB
+const spillLimitBytes = 16_384 * MiB
 const batchMaxRepos = 200
 
 export async function runOurs({ config, database, state, repos }: SideContext): Promise<void> {
@@ -32,12 +33,13 @@ export async function runOurs({ config, database, state, repos }: SideContext): 
     writer,
     resolver: { resolve: unasked, forget: () => undefined },
     budget,
+    rowBuffers: new RowBuffers(),
     pace: new Pace().enter(),
     fetchCar: ({ did }) => pieces(cars.get(did)),
     repoMemoryBytes,
     largeRepoBytes,
     spillDir,
-    spillLimitBytes,
+    spills: new MemoryBudget(spillLimitBytes),
     verify: 'full',
     signal: new AbortController().signal,
   }

@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { loadConfig } from '../src/config.ts'
+import { type Config, loadConfig } from '../src/config.ts'
 import { migrate, openDatabase } from '../src/database.ts'
 import { applySchema } from '../src/schema.ts'
 import { copyFromFiles, copyToFiles, type TableFile } from './pipeline-copy.ts'
@@ -22,8 +22,8 @@ export interface PsqlLoad {
   clientCpuMs: number
 }
 
-/** Drops the database of `url`. */
-export async function loadWithPsql(url: string, postgres: BenchPostgres): Promise<PsqlLoad> {
+/** Drops the database of `url`; `config` is the one that made its tables, if it is not the default. */
+export async function loadWithPsql(url: string, postgres: BenchPostgres, config?: Config): Promise<PsqlLoad> {
   const dir = mkdtempSync(join(tmpdir(), 'atproto-indexer-bench-'))
   const client = spawnSync('psql', ['--version']).status === 0 ? 'psql' : 'pg'
   try {
@@ -31,7 +31,7 @@ export async function loadWithPsql(url: string, postgres: BenchPostgres): Promis
     await (client === 'psql' ? runPsql(url, files, 'to') : copyToFiles(url, files))
     const rows = await countAll(url, files)
     const target = await postgres.freshDatabase()
-    await makeTables(target)
+    await makeTables(target, config)
     const cpuBefore = postgres.cpuMs()
     const startMs = performance.now()
     const clientCpuMs = await (client === 'psql' ? runPsql(target, files, 'from') : copyFromFiles(target, files))
@@ -45,11 +45,11 @@ export async function loadWithPsql(url: string, postgres: BenchPostgres): Promis
   }
 }
 
-async function makeTables(url: string): Promise<void> {
+export async function makeTables(url: string, config?: Config): Promise<void> {
   const database = await openDatabase({ url })
   try {
     await migrate(database)
-    await applySchema(database, { config: await loadConfig() })
+    await applySchema(database, { config: config ?? (await loadConfig()) })
   } finally {
     await database.close()
   }

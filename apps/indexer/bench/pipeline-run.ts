@@ -79,6 +79,7 @@ export async function runIndexer({
   const startMs = performance.now()
   const child = spawn(process.execPath, [...command, '--spill-dir', spillDir, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { NODE_COMPILE_CACHE: join(tmpdir(), 'atproto-indexer-bench', 'compile'), ...process.env }, // as the launcher does
   })
   onStart?.(child.pid ?? -1)
   const usage = watchUsage(child)

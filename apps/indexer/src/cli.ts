@@ -2,15 +2,22 @@
 // stdout is for results, stderr for progress. A verb loads its code when it runs, so that `--help` stays instant.
 import { existsSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { exitCodeOf, IndexerError } from './errors.ts'
-import { type Log, openLog } from './log.ts'
+import type { Log } from './log.ts'
 import { addOptions, type OptionName, type Options } from './options.ts'
-import { ProgressLine } from './progress-line.ts'
+import type { ProgressLine } from './progress-line.ts'
 import { version } from './version.ts'
 
 const databaseOptions = ['database', 'dataDir', 'schema'] as const satisfies OptionName[]
 const logOptions = ['logJson', 'logLevel'] as const satisfies OptionName[]
 const configOptions = ['config', 'collections'] as const satisfies OptionName[]
+const archiveOptions = [
+  'archive',
+  'threads',
+  'memory',
+  'repoMemory',
+  'spillDir',
+  'spillLimit',
+] as const satisfies OptionName[]
 const crawlOptions = [
   ...configOptions,
   'live',
@@ -22,6 +29,9 @@ const crawlOptions = [
   'repoMemory',
   'spillDir',
   'spillLimit',
+  'egress',
+  'deadAfter',
+  'archive',
   'maxAttempts',
   'retryDelay',
   'maxFailed',
@@ -46,36 +56,42 @@ function buildProgram(): Command {
     })
   const run = program
     .command('run')
+    .argument('[accounts...]', 'DIDs or handles to index; with them nothing else is listed unless --source says so')
     .description('crawl every repo of a relay into Postgres; stopped, it goes on where it was')
   addOptions(run, [
     'relay',
+    'source',
+    'collectionDirectory',
     'plc',
     'plcExport',
     ...databaseOptions,
+    'citus',
     ...crawlOptions,
     'allowPrivateHosts',
     'contact',
     ...logOptions,
   ])
-  run.action(async (options: Options) => {
+  run.action(async (names: string[], options: Options, verb: Command) => {
     const { run } = await import('./run.ts')
-    await longVerb(options, run)
+    const isAlone = names.length > 0 && verb.getOptionValueSource('source') === 'default'
+    await longVerb({ ...options, names, source: isAlone ? [] : options.source }, run)
   })
   const demo = program
     .command('demo')
     .description('the whole job offline: a small network on loopback, crawled into the embedded database')
-  addOptions(demo, ['dataDir', 'schema', ...crawlOptions, ...logOptions])
+  addOptions(demo, ['dataDir', 'schema', 'source', ...crawlOptions, ...logOptions])
   demo.option('--accounts <n>', 'accounts of the network', Number, 500)
   demo.action(async (options: Options & { accounts: number }) => {
     const { demo } = await import('./demo.ts')
     await longVerb(options, demo)
   })
   const tables = program.command('tables').description('print the tables that the config makes')
-  addOptions(tables, [...configOptions, 'schema'])
+  addOptions(tables, [...configOptions, ...databaseOptions])
   tables.option('--sql', 'as the SQL that makes them')
-  tables.action(async (options: Options & { sql?: boolean }) => {
-    const { tablesVerb } = await import('./tables-verb.ts')
-    await tablesVerb(options)
+  tables.option('--changes', 'how many repos and records a changed config would have fetched again, and for how long')
+  tables.action(async (options: Options & { sql?: boolean; changes?: boolean }) => {
+    const [{ tablesVerb }, { openLog }] = await Promise.all([import('./tables-verb.ts'), import('./log.ts')])
+    await tablesVerb(options, openLog({ json: false, level: 'warn' }))
   })
   const finish = program
     .command('finish')
@@ -84,6 +100,14 @@ function buildProgram(): Command {
   finish.action(async (options: Options) => {
     const { finishVerb } = await import('./finish-verb.ts')
     await longVerb(options, finishVerb)
+  })
+  const reproject = program
+    .command('reproject')
+    .description('fill the tables anew from the archive, with the present config, beside the old ones')
+  addOptions(reproject, [...databaseOptions, ...configOptions, ...archiveOptions, ...logOptions])
+  reproject.action(async (options: Options) => {
+    const { reprojectVerb } = await import('./reproject-verb.ts')
+    await longVerb(options, reprojectVerb)
   })
   const rejects = program.command('rejects').description('what could not be stored, by code and collection')
   const rejectsOptions = [...databaseOptions, ...configOptions, ...logOptions]
@@ -105,7 +129,7 @@ function buildProgram(): Command {
   addOptions(sql, [...databaseOptions, ...logOptions])
   sql.option('--timeout <seconds>', 'end a statement that takes longer', Number, 0)
   sql.action(async (query: string | undefined, options: Options & { timeout: number }) => {
-    const { sqlVerb } = await import('./sql-verb.ts')
+    const [{ sqlVerb }, { openLog }] = await Promise.all([import('./sql-verb.ts'), import('./log.ts')])
     await sqlVerb(
       query,
       { ...options, timeoutMs: options.timeout * 1000 },
@@ -122,6 +146,7 @@ type LongVerb<T extends Options> = (
 
 /** Runs a verb that takes long: the first Ctrl-C (or SIGTERM) ends it in order, the second at once. */
 async function longVerb<T extends Options>(options: T, verb: LongVerb<T>): Promise<void> {
+  const [{ openLog }, { ProgressLine }] = await Promise.all([import('./log.ts'), import('./progress-line.ts')])
   const line = options.logJson ? undefined : new ProgressLine()
   const log = openLog({ json: options.logJson, level: options.logLevel, line })
   const stop = new AbortController()
@@ -146,6 +171,7 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
   else {
+    const { exitCodeOf, IndexerError } = await import('./errors.ts')
     process.exitCode = exitCodeOf(error)
     const text =
       error instanceof IndexerError

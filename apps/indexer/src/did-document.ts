@@ -44,8 +44,8 @@ function findById(list: unknown, did: string, fragment: string): Record<string, 
 }
 
 export function readOrigin(value: unknown, allowHttp: boolean): string | undefined {
-  if (typeof value !== 'string' || value.length > 512 || !URL.canParse(value)) return undefined
-  const url = new URL(value)
+  const url = typeof value === 'string' && value.length <= 512 ? URL.parse(value) : null
+  if (url === null) return undefined
   if (url.protocol !== 'https:' && !(allowHttp && url.protocol === 'http:')) return undefined
   return url.hostname === '' || url.username !== '' || url.password !== '' ? undefined : url.origin
 }
@@ -85,12 +85,16 @@ function compressPoint(point: Uint8Array): Uint8Array | undefined {
 /** A domain name of at most 253 characters (https://atproto.com/specs/handle). */
 const handlePattern = /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/
 
+export function isHandle(text: string): boolean {
+  return text.length <= 253 && handlePattern.test(text)
+}
+
 export function readHandle(names: unknown): string | undefined {
   if (!Array.isArray(names)) return undefined
   for (const name of names.slice(0, maxListLength)) {
     if (typeof name !== 'string' || !name.startsWith('at://')) continue
     const handle = name.slice('at://'.length).toLowerCase()
-    return handle.length <= 253 && handlePattern.test(handle) ? handle : undefined
+    return isHandle(handle) ? handle : undefined
   }
   return undefined
 }

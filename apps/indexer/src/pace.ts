@@ -30,21 +30,36 @@ export class Pace {
 export class RepoPace implements Disposable {
   readonly #pace: Pace
   #large = false
+  #bytes = 0
+  #gaveAtMs: number | undefined
 
   constructor(pace: Pace) {
     this.#pace = pace
     pace.small++
   }
 
-  /** A CAR's chunks; the steps are what their taker does with each. */
-  async *chunks(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
-    let bytes = 0
-    for await (const chunk of source) {
-      const startedMs = performance.now()
-      yield chunk
-      bytes += chunk.length
-      if (bytes > largeCarBytes) await this.worked(performance.now() - startedMs)
+  /** Of its CAR. */
+  received(bytes: number): void {
+    this.#bytes += bytes
+  }
+
+  /** A CAR's chunks; the steps of a large one are what their taker does with each. */
+  chunks(source: AsyncIterable<Uint8Array>): AsyncIterableIterator<Uint8Array, undefined, undefined> {
+    const chunks = source[Symbol.asyncIterator]()
+    return {
+      next: () => (this.#bytes > largeCarBytes ? this.#nextOfLarge(chunks) : chunks.next()),
+      return: async () => (await chunks.return?.()) ?? { done: true, value: undefined },
+      [Symbol.asyncIterator]() {
+        return this
+      },
     }
+  }
+
+  async #nextOfLarge(chunks: AsyncIterator<Uint8Array>): Promise<IteratorResult<Uint8Array, undefined>> {
+    if (this.#gaveAtMs !== undefined) await this.worked(performance.now() - this.#gaveAtMs)
+    const next = await chunks.next()
+    this.#gaveAtMs = performance.now()
+    return next
   }
 
   /** After a step of a repo that is large. */

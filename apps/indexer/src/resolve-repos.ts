@@ -7,7 +7,7 @@ import type { Resolver } from './resolve.ts'
 import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { State } from './state.ts'
 import type { Resolved, Unresolved, UnresolvedOutcome } from './state-resolution.ts'
-import { Wakeup } from './wakeup.ts'
+import type { News } from './wakeup.ts'
 
 /** DIDs taken from the database at once, and answers after which they are saved. */
 const batchSize = 500
@@ -23,23 +23,33 @@ export interface ResolveContext {
   /** DIDs asked at the same time. */
   concurrency: number
   signal: AbortSignal
+  /** Told when repos were listed. */
+  listed: News
+  /** Tells when repos have got a host. */
+  resolved: News
   onError: (error: unknown) => void
   /** False once no repo can come to need a host: then the stage ends. */
   moreToCome: () => Promise<boolean>
 }
 
 export async function resolveRepos(context: ResolveContext): Promise<void> {
-  const { state, signal, concurrency } = context
-  const bell = new Wakeup()
+  const { state, signal, listed, concurrency } = context
+  const { bell } = listed
   const asking = new Set<Promise<void>>()
-  const answers = new Answers(state)
+  const answers = new Answers(context)
   let queue: Unresolved[] = []
+  let lookAtMs = 0
+  let heard = -1
   let failure: unknown
   try {
     for (;;) {
       signal.throwIfAborted()
       if (failure) throw failure
-      if (queue.length === 0) queue = (await state.takeUnresolved(batchSize)).reverse()
+      if (queue.length === 0 && (heard !== listed.times || Date.now() >= lookAtMs)) {
+        heard = listed.times
+        queue = (await state.takeUnresolved(batchSize)).reverse()
+        lookAtMs = queue.length === batchSize ? 0 : Date.now() + lookAgainMs
+      }
       while (asking.size < concurrency && queue.length > 0) {
         const repo = queue.pop()
         if (!repo) break
@@ -96,10 +106,12 @@ class Answers {
   resolved: Resolved[] = []
   unresolved: UnresolvedOutcome[] = []
   readonly #state: State
+  readonly #told: News
   #savedAtMs = Date.now()
 
-  constructor(state: State) {
+  constructor({ state, resolved }: Pick<ResolveContext, 'state' | 'resolved'>) {
     this.#state = state
+    this.#told = resolved
   }
 
   get size(): number {
@@ -115,7 +127,10 @@ class Answers {
     this.resolved = []
     this.unresolved = []
     this.#savedAtMs = Date.now()
-    if (resolved.length > 0) await this.#state.saveResolved(resolved)
+    if (resolved.length > 0) {
+      await this.#state.saveResolved(resolved)
+      this.#told.tell()
+    }
     if (unresolved.length > 0) await this.#state.saveUnresolved(unresolved)
   }
 }

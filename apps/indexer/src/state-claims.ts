@@ -1,9 +1,9 @@
 // Who works on which repo: a host in, repos of it with claim tokens out.
 // Claims walk forward by id from a bound that is remembered per host: entries of the index that are dead, but held by somebody's
 // long snapshot, made each claim slower when it began at the front (4 -> 25 ms after 300,000 repos).
-import type { PoolClient } from 'pg'
 import { CounterChanges, counterWriter } from './counters.ts'
-import { ask, transact } from './database-transact.ts'
+import { ask, insist, transact } from './database-transact.ts'
+import { createHostLeases } from './host-leases.ts'
 import type { RepoState } from './repo-states.ts'
 import type { ClaimedRepo, StateContext } from './state.ts'
 import { step } from './steps.ts'
@@ -11,6 +11,8 @@ import { step } from './steps.ts'
 export interface HostWithWork {
   hostId: number
   origin: string
+  /** Leased to this process; otherwise to nobody who lives. */
+  ours: boolean
 }
 
 /** Where the claims of a host go on. */
@@ -28,7 +30,9 @@ export interface HostBound {
 const fromTheFrontEveryMs = 15_000
 const claimsPerProcess = 40n // bits: a token is process << 40 | n
 
-export function createClaims({ database, process, bounds }: StateContext) {
+export function createClaims(context: StateContext) {
+  const { database, process, bounds, leased, tenure } = context
+  const { leaseHosts } = createHostLeases(context)
   const { pool } = database
   let claims = 0
 
@@ -38,28 +42,35 @@ export function createClaims({ database, process, bounds }: StateContext) {
     return known
   }
 
-  /** Tokens are drawn before the transaction: if its commit is answered by a broken connection, they tell what it had claimed. */
-  const claim = async (kind: keyof typeof selects, parameters: unknown[], limit: number): Promise<ClaimedRepo[]> => {
+  const giveBack = ({ statement, values }: Release): Promise<void> =>
+    transact(pool, async (client) => {
+      const { rows } = await client.query<{ state: RepoState }>(statement, values)
+      const changes = new CounterChanges()
+      for (const { state } of rows) changes.move('working', state)
+      await changes.write(client, counterWriter(process(), 2))
+    })
+
+  /**
+   * One statement is the transaction: one round trip. Its tokens are drawn before: if a broken connection answers it, they tell
+   * what it had claimed, and that is given back before it runs again.
+   */
+  const claim = async (kind: ClaimKind, { hostId, limit, parameters = [] }: ClaimWish): Promise<ClaimedRepo[]> => {
     const first = (BigInt(process()) << claimsPerProcess) + BigInt(claims)
     claims += limit
     let runs = 0
     step('before-claim')
-    const rows = await transact(pool, async (client) => {
-      const changes = new CounterChanges()
-      if (runs++ > 0) await unclaim(client, { first, limit, changes })
-      const values = [process(), first.toString(), limit, ...parameters]
-      const { rows } = await client.query<ClaimedRow>({
-        name: `claim-${kind}`,
-        text: claimSelected(selects[kind]),
-        values,
-      })
-      for (const { was } of rows) changes.move(was, 'working')
-      await changes.write(client, counterWriter(process(), 2))
-      step('before-claim-commit')
-      return rows
+    const statement = () => ({
+      name: `claim-${kind}`,
+      text: statements[kind],
+      values: [process(), first.toString(), limit, hostId, counterWriter(process(), 2), ...parameters],
+    })
+    const rows = await insist(async () => {
+      if (runs++ > 0)
+        await giveBack({ statement: releaseRange, values: [first.toString(), (first + BigInt(limit)).toString()] })
+      return (await pool.query<ClaimedRepo>(statement())).rows
     })
     step('after-claim')
-    return rows.sort((a, b) => a.id - b.id).map(({ was: _, ...repo }) => repo)
+    return rows.sort((a, b) => a.id - b.id)
   }
 
   return {
@@ -73,7 +84,7 @@ export function createClaims({ database, process, bounds }: StateContext) {
         bound.frontAt = now
       }
       const looks = known.map(([hostId, bound]) => ({ hostId, bound, lowerings: bound.lowerings }))
-      const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process()]
+      const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process(), tenure.egress]
       const { rows } = await ask<HostLook>(pool, { name: 'hosts-with-work', text: selectHostsWithWork, values })
       const firsts = new Map(rows.map(({ hostId, firstWaiting, newest }) => [hostId, firstWaiting ?? newest ?? 1]))
       for (const { hostId, bound, lowerings } of looks) {
@@ -81,20 +92,21 @@ export function createClaims({ database, process, bounds }: StateContext) {
       }
       const busy = rows.filter(({ firstWaiting, due }) => firstWaiting !== null || due)
       for (const { hostId, due } of busy) if (due) boundsOf(hostId).due = true
-      return busy.map(({ hostId, origin }) => ({ hostId, origin }))
+      return busy.map(({ hostId, origin, ours }) => ({ hostId, origin, ours }))
     },
 
     /** Takes the host for this process if it is free. Empty: nothing to do there now, or another process has it. */
     async claimRepos(hostId: number, limit: number): Promise<ClaimedRepo[]> {
+      if (!leased.has(hostId) && (await leaseHosts([hostId])).length === 0) return []
       const known = boundsOf(hostId)
       let claimed: ClaimedRepo[] = []
       if (known.due) {
-        claimed = await claim('due', [hostId], limit)
+        claimed = await claim('due', { hostId, limit })
         known.due = claimed.length === limit
       }
       if (claimed.length < limit) {
         const { after, lowerings } = known
-        const waiting = await claim('waiting', [hostId, after], limit - claimed.length)
+        const waiting = await claim('waiting', { hostId, limit: limit - claimed.length, parameters: [after] })
         if (known.lowerings === lowerings) known.after = waiting.at(-1)?.id ?? known.after
         claimed = [...claimed, ...waiting]
       }
@@ -109,12 +121,8 @@ export function createClaims({ database, process, bounds }: StateContext) {
     /** Back to what they were; no attempt is counted. */
     async releaseClaims(claims: readonly Pick<ClaimedRepo, 'id' | 'claim'>[]): Promise<void> {
       if (claims.length === 0) return
-      await transact(pool, async (client) => {
-        const changes = new CounterChanges()
-        const values = [claims.map((repo) => repo.id), claims.map((repo) => repo.claim)]
-        await release(client, { statement: releaseEach, values, changes })
-        await changes.write(client, counterWriter(process(), 2))
-      })
+      const values = [claims.map((repo) => repo.id), claims.map((repo) => repo.claim)]
+      await giveBack({ statement: releaseEach, values })
       bounds.clear()
     },
   }
@@ -127,13 +135,20 @@ interface HostLook extends HostWithWork {
   newest: number | null
 }
 
-type ClaimedRow = ClaimedRepo & { was: RepoState }
+type ClaimKind = keyof typeof selects
+
+interface ClaimWish {
+  hostId: number
+  limit: number
+  /** From $6 on. */
+  parameters?: unknown[]
+}
 
 const selects = {
   // Leans on repos_waiting. Compared as a row: with `host_id = $4 ... order by id` the planner may walk the primary key instead.
   waiting: `
   select id, state from repos
-  where state = 'waiting' and host_id is not null and (host_id, id) > ($4::int, $5::bigint) and (host_id, id) < ($4::int + 1, 0)
+  where state = 'waiting' and host_id is not null and (host_id, id) > ($4::int, $6::bigint) and (host_id, id) < ($4::int + 1, 0)
   order by host_id, id limit $3 for update skip locked`,
 
   // Leans on repos_due.
@@ -143,35 +158,44 @@ const selects = {
   order by host_id, retry_at limit $3 for update skip locked`,
 }
 
-/** A host belongs to one process; whoever was taken for dead claims nothing. */
+/** Whoever does not have the host any more, or was taken for dead, claims nothing. Counted in the same statement, last. */
 function claimSelected(select: string): string {
   return `
-  with owner as (
-    update hosts h set process = $1::bigint
-    where id = $4::int and process is distinct from $1::bigint
-      and (process is null or not exists (select from processes p where p.id = h.process))
-      and exists (select from processes p where p.id = $1::bigint)
-    returning id
-  ),
-  ours as (
-    select id from owner
-    union all
-    select id from hosts where id = $4::int and process = $1::bigint and exists (select from processes p where p.id = $1::bigint)
+  with ours as (
+    select from host_leases l join processes p on p.id = l.process
+    where l.host_id = $4::int and l.egress = p.egress and p.id = $1::bigint
   ),
   picked as (${select}),
-  numbered as (select id, state, row_number() over (order by id) - 1 as n from picked where exists (select from ours))
-  update repos r
-  set state = 'working', claim = $2::bigint + n, retry_at = null
-  from numbered, hosts h
-  where r.id = numbered.id and h.id = $4::int
-  returning r.id, r.did, r.claim::text, r.rev, h.id as "hostId", h.origin as host, r.signing_key as "signingKey", r.handle, r.attempts,
-            numbered.state as was`
+  numbered as (select id, state, row_number() over (order by id) - 1 as n from picked where exists (select from ours)),
+  claimed as (
+    update repos r
+    set state = 'working', claim = $2::bigint + n, retry_at = null
+    from numbered, hosts h
+    where r.id = numbered.id and h.id = $4::int
+    returning r.id, r.did, r.claim::text, r.rev, h.id as "hostId", h.origin as host, r.signing_key as "signingKey", r.handle, r.attempts
+  ),
+  moves as (
+    select 'repos/' || state as name, -count(*) as value from numbered group by state
+    union all select 'repos/working', count(*) from numbered having count(*) > 0
+  ),
+  counted as (
+    insert into counters as c (name, writer, value)
+    select name, $5::int, value from moves, (select count(*) from claimed) as after_all order by name
+    on conflict (name, writer) do update set value = c.value + excluded.value
+  )
+  select * from claimed`
+}
+
+const statements: Record<ClaimKind, string> = {
+  waiting: claimSelected(selects.waiting),
+  due: claimSelected(selects.due),
 }
 
 // $1, $2: hosts that were looked at and how far. repos_waiting, repos_due: one probe each.
 const selectHostsWithWork = `
-  select h.id as "hostId", h.origin, w.first_waiting as "firstWaiting", w.due, (select max(id) from repos) as newest
-  from hosts h left join unnest($1::int[], $2::bigint[]) as b (id, after) on b.id = h.id,
+  select h.id as "hostId", h.origin, l.process is not distinct from $3 as ours, w.first_waiting as "firstWaiting", w.due, (select max(id) from repos) as newest
+  from hosts h left join unnest($1::int[], $2::bigint[]) as b (id, after) on b.id = h.id
+    left join host_leases l on l.host_id = h.id and l.egress = $4,
     lateral (
       select
         (select r.id from repos r
@@ -182,29 +206,12 @@ const selectHostsWithWork = `
          where r.state in ('retry', 'stale', 'failed') and r.host_id = h.id and r.retry_at <= now()
          order by r.retry_at limit 1) is true as due
     ) w
-  where h.process is null or h.process = $3 or not exists (select from processes p where p.id = h.process)
+  where l.process is null or l.process = $3 or not exists (select from processes p where p.id = l.process)
   order by h.id`
 
 interface Release {
   statement: string
   values: unknown[]
-  changes: CounterChanges
-}
-
-async function release(client: PoolClient, { statement, values, changes }: Release): Promise<void> {
-  const { rows } = await client.query<{ state: RepoState }>(statement, values)
-  for (const { state } of rows) changes.move('working', state)
-}
-
-async function unclaim(
-  client: PoolClient,
-  { first, limit, changes }: { first: bigint; limit: number; changes: CounterChanges },
-) {
-  await release(client, {
-    statement: releaseRange,
-    values: [first.toString(), (first + BigInt(limit)).toString()],
-    changes,
-  })
 }
 
 const backToWaiting = `

@@ -91,12 +91,15 @@ export interface WriteLimits {
   pieceBytes: number
 }
 
-/** Batches of 200 to 1,000 small repos are where Postgres is fastest; `bench/write.ts` compares a choice with psql. */
+/**
+ * Batches of 200 to 1,000 small repos are where Postgres is fastest; `bench/write.ts` compares a choice with psql. Each COPY
+ * makes up to a thousand slots anew, so a batch is given time to grow: 5.3 instead of 6.3 µs of Postgres a row.
+ */
 export const defaultWriteLimits: WriteLimits = {
   batchMaxRows: 50_000,
-  batchMaxBytes: 8 * 1024 * 1024,
+  batchMaxBytes: 16 * 1024 * 1024,
   batchMaxRepos: 1_000,
-  batchMaxMs: 100,
+  batchMaxMs: 500,
   connections: 2,
   largeConnections: 1,
   pieceBytes: 4 * 1024 * 1024,
@@ -108,6 +111,8 @@ export interface WriterOptions {
   /** Our row in `processes`: it chooses the counters' rows. */
   process: () => number
   limits?: Partial<WriteLimits>
+  /** Called before the rows of these accounts are removed for good. */
+  onRemove?: ((dids: string[]) => Promise<void>) | undefined
 }
 
 export interface Writer {
@@ -124,7 +129,7 @@ export interface Writer {
   addLarge(claim: ClaimedRepo, chunks: AsyncIterable<RowChunk>, totals: () => RepoTotals): Promise<WriteOutcome>
   /** Removes, hides or shows the rows of repos that are gone. */
   settleGone(policy: InactivePolicy): Promise<GoneOutcome>
-  /** Writes what is waiting without delay. */
+  /** Writes what is waiting without delay: nothing more is about to join it. */
   flush(): void
   /** Writes everything, then ends. */
   close(): Promise<void>
@@ -135,7 +140,7 @@ interface Waiting {
   settled: PromiseWithResolvers<WriteOutcome>
 }
 
-export function openWriter({ database, config, process, limits: given }: WriterOptions): Writer {
+export function openWriter({ database, config, process, limits: given, onRemove }: WriterOptions): Writer {
   const limits = { ...defaultWriteLimits, ...given }
   const context: WriteContext = { database, config, tables: prepareTables(config), process }
   const batches = new Slots(limits.connections)
@@ -176,7 +181,7 @@ export function openWriter({ database, config, process, limits: given }: WriterO
   const sendWhenDue = () => {
     timer = undefined
     if (batches.idle > 0) send()
-    else timer = setTimeout(sendWhenDue, limits.batchMaxMs / 4)
+    else timer = setTimeout(sendWhenDue, limits.batchMaxMs / 10)
   }
 
   return {
@@ -194,7 +199,8 @@ export function openWriter({ database, config, process, limits: given }: WriterO
         const role = firstLargeRole + slot
         return await writeLarge({ claim, chunks, totals, pieceBytes: limits.pieceBytes }, { ...context, role })
       }),
-    settleGone: (policy) => larges.run((slot) => settleGone(policy, { ...context, role: firstLargeRole + slot })),
+    settleGone: (policy) =>
+      larges.run((slot) => settleGone(policy, { ...context, role: firstLargeRole + slot, onRemove })),
     flush: send,
     async close() {
       send()
