@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { readArchivedHead } from 'indexer/src/archive-read.ts'
 import { openState } from 'indexer/src/state.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -73,12 +74,13 @@ test('reproject waits for no other process and lets none begin: each says that t
 
   // One that was taken for dead comes back in the middle.
   const { pool } = place.database
-  const comesBack = setInterval(() => {
-    const insert = `insert into processes (place) select 'elsewhere' from atproto_reproject.repos where state = 'done' limit 1`
-    void pool.query(insert).catch(() => undefined)
-  }, 20)
+  const insert = `insert into processes (place) select 'elsewhere' from atproto_reproject.repos where state = 'done' limit 1`
+  const comesBack = (async () => {
+    const none = { rowCount: 0 }
+    while ((await pool.query(insert).catch(() => none)).rowCount === 0) await sleep(20)
+  })()
   await expect(reproject(place, 'after')).rejects.toMatchObject({ code: 'DatabaseBusy' })
-  clearInterval(comesBack)
+  await comesBack
   await pool.query('delete from processes')
   expect((await reproject(place, 'after')).stale).toBe(0)
   expect(compareLines(after, await readAll(place.database))).toEqual([])
