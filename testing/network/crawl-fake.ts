@@ -8,50 +8,56 @@ import type { DemoAccount } from 'indexer/demo/population.ts'
 import { loadConfig } from 'indexer/src/config.ts'
 import type { HttpLimits } from 'indexer/src/http-limits.ts'
 import { openLog } from 'indexer/src/log.ts'
-import { type Options, optionTable } from 'indexer/src/options.ts'
-import { type RunOutcome, run } from 'indexer/src/run.ts'
+import { optionTable } from 'indexer/src/options.ts'
+import type { HandleOptions } from 'indexer/src/resolve-handle.ts'
+import { type RunOptions, type RunOutcome, run } from 'indexer/src/run.ts'
 import type { TestDatabase } from 'indexer/src/testing-database.ts'
 import { CID } from 'multiformats/cid'
 import { cidOf, cidText, encodeRecord } from 'repo-stream/fixtures'
 import { compareRows, type TrueRecord } from './compare-rows.ts'
 
 export interface CrawlFakeOptions {
-  readonly options?: Partial<Options>
+  readonly options?: Partial<RunOptions>
   readonly httpLimits?: Partial<HttpLimits>
+  readonly handles?: HandleOptions
   readonly signal?: AbortSignal
 }
 
 export async function crawlFake(
   network: DemoNetwork,
   database: TestDatabase,
-  { options, httpLimits = {}, signal = new AbortController().signal }: CrawlFakeOptions = {},
+  { options, httpLimits = {}, handles = {}, signal = new AbortController().signal }: CrawlFakeOptions = {},
 ): Promise<RunOutcome> {
   const dataDir = await mkdtemp(join(tmpdir(), 'crawl-fake-'))
   try {
-    const all: Options = {
-      ...defaults(),
+    const all = optionsOf({
       relay: network.relayUrl,
       plc: [network.plcUrl],
       database: database.url,
       dataDir,
-      live: false,
-      collections: ['*'],
-      allowPrivateHosts: true,
-      maxAttempts: 3,
-      retryDelay: 0.05,
-      logJson: true,
-      logLevel: process.env.LOG_LEVEL ?? 'fatal',
       ...options,
-    }
+    })
     const log = openLog({ json: true, level: all.logLevel })
-    return await run(all, { log, line: undefined, signal, httpLimits })
+    return await run(all, { log, line: undefined, signal, httpLimits, handles })
   } finally {
     await rm(dataDir, { recursive: true, force: true })
   }
 }
 
-function defaults(): Options {
-  return Object.fromEntries(Object.entries(optionTable).map(([name, option]) => [name, option.default])) as Options
+/** Every option, as tests want them. */
+export function optionsOf(given: Partial<RunOptions>): RunOptions {
+  const defaults = Object.entries(optionTable).map(([name, option]) => [name, option.default])
+  return {
+    ...(Object.fromEntries(defaults) as RunOptions),
+    live: false,
+    collections: ['*'],
+    allowPrivateHosts: true,
+    maxAttempts: 3,
+    retryDelay: 0.05,
+    logJson: true,
+    logLevel: process.env.LOG_LEVEL ?? 'fatal',
+    ...given,
+  }
 }
 
 export interface Outcome {

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadConfig } from 'indexer/src/config.ts'
+import { indexStatements } from 'indexer/src/schema-indexes.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { compareRows, type TrueRecord } from './compare-rows.ts'
@@ -59,6 +60,13 @@ describe('a crawl of a real PDS with a real PLC directory', () => {
     expect(await compareRows(database, config, records)).toEqual([])
     const { rows } = await database.pool.query('select * from rejects')
     expect(rows).toEqual([])
+  })
+
+  test('has built the secondary indexes', async () => {
+    const text = 'select relname from pg_index join pg_class c on c.oid = indexrelid where indisvalid'
+    const { rows } = await database.pool.query<{ relname: string }>(text)
+    const wanted = indexStatements(await loadConfig({ collections: ['*'] }), database.schema)
+    expect(rows.map((row) => row.relname)).toEqual(expect.arrayContaining(wanted.map((index) => index.name)))
   })
 
   test('knows who is deactivated or taken down, and stores nothing of theirs', async () => {

@@ -52,8 +52,9 @@ export class Edits {
       const reply = await handler(request)
       if (this.#edited.size === 0 || reply.status !== 200) return reply
       if (request.method === 'com.atproto.sync.listRepos') return this.#listing(reply)
-      if (request.method !== 'com.atproto.sync.getRepo') return reply
       const edited = this.#edited.get(request.params.get('did') ?? '')
+      if (edited && request.method === 'com.atproto.sync.getRepoStatus') return withRev(reply, edited.repo.rev)
+      if (request.method !== 'com.atproto.sync.getRepo') return reply
       return edited === undefined ? reply : { ...reply, body: edited.repo.chunks() }
     }
   }
@@ -67,6 +68,11 @@ export class Edits {
     })
     return json(200, { ...page, repos })
   }
+}
+
+function withRev(reply: Reply, rev: string): Reply {
+  const status = JSON.parse(typeof reply.body === 'string' ? reply.body : '{}')
+  return json(200, status.active ? { ...status, rev } : status)
 }
 
 interface EditOptions {

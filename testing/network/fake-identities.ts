@@ -42,7 +42,6 @@ const identityFaults = {
   'unusable key': (document) => json(200, withKey(document, 'z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK')),
   /** The key before a rotation: right again when the directory is asked once more, with the fault switched to `times: 1`. */
   'old key': (document) => json(200, withKey(document, makeSigningKey('old key').did.slice('did:key:'.length))),
-  'PDS in a private network': (document) => json(200, withPds(document, 'http://10.255.255.1')),
   'PDS without a name': (document) => json(200, withPds(document, 'https://no-such-host.invalid')),
   'PDS speaks no TLS': (document) =>
     json(200, withPds(document, document.service[0]?.serviceEndpoint.replace('http:', 'https:') ?? '')),

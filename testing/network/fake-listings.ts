@@ -1,6 +1,7 @@
-// What a relay can do wrong with listRepos, one entry for each fault: request and right answer in, wrong answer out.
+// What a relay or a host can do wrong with listRepos, one entry for each fault: request and right answer in, wrong answer out.
 import type { DemoRequest, Reply } from 'indexer/demo/server.ts'
 import { json, xrpcError } from 'indexer/demo/server.ts'
+import { makeDid, tidFromMicros } from 'repo-stream/fixtures'
 import { html } from './fake-repos.ts'
 
 export type ListingFault = keyof typeof listingFaults
@@ -9,8 +10,10 @@ export interface ListingContext {
   readonly request: DemoRequest
   /** How often a listing was asked for since the fault was switched on, this request included. */
   readonly asked: number
-  /** What the relay would answer at a cursor; undefined: at the beginning. */
+  /** What the server would answer at a cursor; undefined: at the beginning. */
   answer(cursor: string | undefined): Promise<Page>
+  /** DIDs of accounts that live elsewhere. */
+  readonly others: readonly string[]
 }
 
 export interface Page {
@@ -23,6 +26,8 @@ export async function breakListing(fault: ListingFault, context: ListingContext)
 }
 
 const cursorOf = ({ request }: ListingContext) => request.params.get('cursor') ?? undefined
+
+const commit = { head: 'bafyreib', rev: tidFromMicros(Date.UTC(2025, 0) * 1000, 0) }
 
 const listingFaults = {
   /** The second page's cursor leads to the second page. */
@@ -60,6 +65,25 @@ const listingFaults = {
     const first = await context.answer(undefined)
     const page = await context.answer(cursorOf(context))
     return json(200, { ...page, repos: [...page.repos, ...page.repos, ...first.repos] })
+  },
+  /** Lists the accounts of all other hosts as its own. */
+  'steals accounts': async (context: ListingContext) => {
+    const page = await context.answer(cursorOf(context))
+    return json(200, {
+      ...page,
+      repos: [...context.others.map((did) => ({ did, active: true, ...commit })), ...page.repos],
+    })
+  },
+  /** Says that all accounts of other hosts were taken down. */
+  'ends accounts': async (context: ListingContext) => {
+    const page = await context.answer(cursorOf(context))
+    const ended = context.others.map((did) => ({ did, active: false, status: 'takendown', ...commit }))
+    return json(200, { ...page, repos: [...ended, ...page.repos] })
+  },
+  /** Every page is of accounts that never were. */
+  'invents accounts': async (context: ListingContext) => {
+    const repos = Array.from({ length: 1000 }, (_, index) => ({ did: makeDid(`${context.asked} ${index}`), ...commit }))
+    return json(200, { repos, cursor: String(context.asked) })
   },
   /** Every second request is refused for a second. */
   'rate limit': async (context: ListingContext) => {

@@ -5,6 +5,7 @@ import type { DemoAccount } from 'indexer/demo/population.ts'
 import type { DemoRequest, Reply } from 'indexer/demo/server.ts'
 import { json, xrpcError } from 'indexer/demo/server.ts'
 import { buildRepo, makeSigningKey, type SigningKey, tidFromMicros } from 'repo-stream/fixtures'
+import { breakCar, type CarFault, isCarFault } from './fake-cars.ts'
 
 /** What a fault may use to make its answer. */
 export interface RepoContext {
@@ -19,10 +20,16 @@ export interface RepoContext {
   answer(did: string): Promise<Reply>
 }
 
-export type RepoFault = keyof typeof repoFaults | `status ${number}` | `status ${number} html`
+export type RepoFault = keyof typeof repoFaults | CarFault | `status ${number}` | `status ${number} html`
 
 export async function breakRepo(fault: RepoFault, context: RepoContext): Promise<Reply> {
   if (isNamed(fault)) return await repoFaults[fault](context)
+  if (isCarFault(fault)) {
+    const car = await carOf(context)
+    const { account, signingKey } = context
+    const [headerEnd = 0] = sectionEnds(car)
+    return carReply(breakCar(fault, { ...account, signingKey, car, headerEnd }))
+  }
   const [, status = '500', form] = fault.split(' ')
   if (form === 'html') return html(Number(status))
   return xrpcError(Number(status), statusErrors[status] ?? 'InternalServerError', `The fake answers ${status}`)
@@ -79,6 +86,8 @@ const repoFaults = {
   },
   /** A repo, and after it blocks that nothing refers to, without end. */
   endless: async (context: RepoContext) => plain(carReply(endless(await carOf(context)))),
+  /** A repo, and after it 40 MiB of its last block again: more than a repo in its host's slot. */
+  huge: async (context: RepoContext) => plain(carReply(padded(await carOf(context)))),
   /** A repo, and after it 256 MiB of its last block again, all in about a MiB. */
   'gzip bomb': async (context: RepoContext) => ({
     status: 200,
@@ -196,6 +205,12 @@ function* endless(car: Uint8Array): Generator<Uint8Array> {
   yield car
   const many = lastBlockRepeated(car, 64 * 1024)
   for (;;) yield many
+}
+
+function* padded(car: Uint8Array): Generator<Uint8Array> {
+  yield car
+  const part = lastBlockRepeated(car, 1024 * 1024)
+  for (let count = 0; count < 40; count++) yield part
 }
 
 /** gzip members may follow one another: the repo, then 64 times the same 4 MiB. */

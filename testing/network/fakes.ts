@@ -16,6 +16,8 @@ export interface FakeNetwork extends DemoNetwork {
   identityFault(account: DemoAccount, fault: IdentityFault, times?: number): void
   /** What the relay's listRepos does from now on. */
   listingFault(fault: ListingFault | undefined): void
+  /** What the listRepos of this PDS does from now on. */
+  hostListingFault(pds: number, fault: ListingFault | undefined): void
   /** The account moves: its DID document names another PDS, which serves it, and the old one has deactivated it. */
   migrate(account: DemoAccount, toPds: number): void
   /** The account writes, changes and deletes records: its repo has another rev from now on. */
@@ -37,7 +39,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
   const migrations = new Map<string, number>()
   const servers = new Map<string, Handler>()
   const edits = new Edits()
-  const listing: { fault: ListingFault | undefined; asked: number } = { fault: undefined, asked: 0 }
+  const listingFaults = new Map<string, { fault: ListingFault; asked: number }>() // by server
   let network: DemoNetwork | undefined
   let fake: FakeNetwork | undefined
 
@@ -52,8 +54,9 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
     const handler = servers.get(nameOf(role))
     if (handler === undefined) throw new Error(`no server ${nameOf(role)}`)
     if (role.kind === 'plc') return await answerPlc(handler, request)
-    if (role.kind === 'pds') return await answerPds(handler, request, role.index)
-    return await answerRelay(handler, request)
+    const listing = listingFaults.get(nameOf(role))
+    if (request.method === 'com.atproto.sync.listRepos') return await answerListing(handler, request, { role, listing })
+    return role.kind === 'pds' ? await answerPds(handler, request, role.index) : await handler(request)
   }
 
   async function answerPlc(handler: Handler, request: DemoRequest): Promise<Reply> {
@@ -94,17 +97,44 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
     })
   }
 
-  async function answerRelay(handler: Handler, request: DemoRequest): Promise<Reply> {
-    if (listing.fault === undefined || request.method !== 'com.atproto.sync.listRepos') return await handler(request)
-    listing.asked++
+  async function answerListing(
+    handler: Handler,
+    request: DemoRequest,
+    { role, listing }: { role: ServerRole; listing: { fault: ListingFault; asked: number } | undefined },
+  ): Promise<Reply> {
     const answer = async (cursor: string | undefined): Promise<Page> => {
       const params = new URLSearchParams(request.params)
       params.delete('cursor')
       if (cursor !== undefined) params.set('cursor', cursor)
       const { body } = await handler({ ...request, params })
-      return JSON.parse(typeof body === 'string' ? body : '{"repos":[]}')
+      const page: Page = JSON.parse(typeof body === 'string' ? body : '{"repos":[]}')
+      return role.kind === 'pds' ? withMigrations(page, { pds: role.index, isFirst: cursor === undefined }) : page
     }
-    return await breakListing(listing.fault, { request, asked: listing.asked, answer })
+    const cursor = request.params.get('cursor') ?? undefined
+    if (listing === undefined) return migrations.size > 0 ? json(200, await answer(cursor)) : await handler(request)
+    listing.asked++
+    const others = (network?.accounts ?? []).filter(
+      ({ did, pds }) => nameOf(role) !== `pds ${migrations.get(did) ?? pds}`,
+    )
+    return await breakListing(listing.fault, {
+      request,
+      asked: listing.asked,
+      answer,
+      others: others.map(({ did }) => did),
+    })
+  }
+
+  /** After a migration both hosts list the account, the old one as deactivated; the new one, here, on its first page. */
+  function withMigrations(page: Page, { pds, isFirst }: { pds: number; isFirst: boolean }): Page {
+    const rows = page.repos as { did: string }[]
+    const kept = rows.map((row) => (migrations.has(row.did) ? { ...row, active: false, status: 'deactivated' } : row))
+    const come = (network?.accounts ?? []).filter(({ did }) => isFirst && migrations.get(did) === pds)
+    return { ...page, repos: [...kept, ...come.map(({ did, rev }) => ({ did, rev, head: 'bafyreib', active: true }))] }
+  }
+
+  function setListing(server: string, fault: ListingFault | undefined): void {
+    if (fault === undefined) listingFaults.delete(server)
+    else listingFaults.set(server, { fault, asked: 0 })
   }
 
   const demo = await startDemoNetwork({ ...options, wrap })
@@ -120,10 +150,8 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
     intercept: undefined,
     repoFault: ({ did }, fault, times = Number.POSITIVE_INFINITY) => void repoFaults.set(did, { fault, times }),
     identityFault: ({ did }, fault, times = Number.POSITIVE_INFINITY) => void identityFaults.set(did, { fault, times }),
-    listingFault: (fault) => {
-      listing.fault = fault
-      listing.asked = 0
-    },
+    listingFault: (fault) => setListing('relay', fault),
+    hostListingFault: (pds, fault) => setListing(`pds ${pds}`, fault),
     migrate: ({ did }, toPds) => void migrations.set(did, toPds),
   }
   return fake

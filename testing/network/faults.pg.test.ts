@@ -40,9 +40,21 @@ const lasting: ReadonlyArray<readonly [fault: RepoFault, expected: Expected]> = 
   ['flipped byte', { state: 'failed', code: 'BlockHashMismatch', requests: 1 }],
   ['bad signature', { state: 'failed', code: 'BadSignature', requests: 1 }],
   ['future rev', { state: 'failed', code: 'RevInFuture', requests: 1 }],
+  ['no roots', { state: 'failed', code: 'CarRootsInvalid', requests: 1 }],
+  ['two roots', { state: 'failed', code: 'CarRootsInvalid', requests: 1 }],
+  ['CAR version 2', { state: 'failed', code: 'CarHeaderInvalid', requests: 1 }],
+  ['bytes behind the last block', { state: 'failed', code: 'SectionInvalid', requests: 1 }],
+  ['a block of petabytes', { state: 'failed', code: 'LimitExceeded', requests: 1 }],
+  ['repeated blocks', { state: 'done', requests: 1 }],
+  ['commit of version 2', { state: 'failed', code: 'CommitVersionUnsupported', requests: 1 }],
+  ['keys out of order', { state: 'failed', code: 'KeyOrderInvalid', requests: 1 }],
+  ['key at the wrong depth', { state: 'failed', code: 'KeyDepthInvalid', requests: 1 }],
+  ['tree without end', { state: 'failed', code: 'LimitExceeded', requests: 1 }],
+  ['node that is its own child', { state: 'failed', code: 'BlockHashMismatch', requests: 1 }],
   ['status 400', { state: 'failed', code: 'XrpcRefused', requests: 1 }],
   ['status 400 html', { state: 'failed', code: /BadResponse|XrpcRefused/ }],
   ['status 401', { state: 'failed', code: 'HostRefused', requests: attempts }],
+  ['status 401 html', { state: 'failed', code: 'HostRefused', requests: attempts }],
   ['status 403', { state: 'failed', code: 'HostRefused', requests: attempts }],
   ['status 403 html', { state: 'failed', code: 'HostRefused', requests: attempts }],
   ['status 404', { state: 'gone', code: 'RepoNotFound', requests: 1 }],
@@ -84,7 +96,7 @@ const identities: ReadonlyArray<readonly [fault: IdentityFault, expected: Expect
   ['old key', { state: 'failed', code: 'BadSignature' }],
 ]
 
-const passingIdentities: readonly IdentityFault[] = ['old key', 'fails', 'html', 'rate limit']
+const passingIdentities: readonly IdentityFault[] = ['old key', 'refuses us', 'fails', 'html', 'rate limit']
 
 let network: FakeNetwork
 let database: TestDatabase

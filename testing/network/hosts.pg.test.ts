@@ -1,12 +1,19 @@
 // What whole servers do while a crawl runs: relays that list badly, hosts and directories that die, accounts that move.
 // One crawl each, of some dozen accounts.
-import { json, type Reply } from 'indexer/demo/server.ts'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { json, type Reply, startServer } from 'indexer/demo/server.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
+import { version } from 'indexer/src/version.ts'
 import { buildRepo, makeSigningKey, tidFromMicros } from 'repo-stream/fixtures'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { compareWithTruth, crawlFake, readOutcomes } from './crawl-fake.ts'
 import type { ListingFault } from './fake-listings.ts'
 import { type FakeNetwork, startFakeNetwork } from './fakes.ts'
+import { limitHosts } from './limiting-hosts.ts'
+import { runIndexer } from './run-indexer.ts'
 
 let network: FakeNetwork
 let database: TestDatabase
@@ -167,30 +174,90 @@ test('an account that moves while the crawl runs is fetched from its new host', 
 
 test('a host that limits requests is asked as fast as it allows, and never has to say 429', async () => {
   await using one = await startFakeNetwork({ seed: 3, accounts: 60, pdsCount: 1, bigRepos: { count: 0, records: 0 } })
-  const [limit, windowSeconds] = [40, 4]
-  let [left, endsMs, refused] = [0, 0, 0]
-  one.intercept = async (request, role): Promise<Reply | undefined> => {
-    if (role.kind !== 'pds' || request.method !== 'com.atproto.sync.getRepo') return undefined
-    if (Date.now() >= endsMs) [left, endsMs] = [limit, Date.now() + windowSeconds * 1000]
-    const headers = {
-      'ratelimit-limit': String(limit),
-      'ratelimit-policy': `${limit};w=${windowSeconds}`,
-      'ratelimit-reset': String(Math.ceil(endsMs / 1000)),
-      'ratelimit-remaining': String(Math.max(0, --left)),
-    }
-    if (left >= 0) {
-      const reply = await one.handle(request, role)
-      return { ...reply, headers: { ...reply.headers, ...headers } }
-    }
-    refused++
-    return json(429, { error: 'RateLimitExceeded', message: 'Too Many Requests' }, { ...headers, 'retry-after': '4' })
-  }
+  const hosts = limitHosts(one, { limit: 40, windowSeconds: 4 })
   const startedMs = performance.now()
   expect((await crawlFake(one, database)).exitCode).toBe(0)
-  expect(refused).toBe(0)
+  expect(hosts.refused).toBe(0)
   expect(performance.now() - startedMs).toBeLessThan(60_000) // the limit alone asks for 6 seconds; a host given up for a while, for minutes
   const states = Array.from((await readOutcomes(database)).values(), ({ state }) => state)
   expect(states.filter((state) => state !== 'done' && state !== 'gone')).toEqual([])
+})
+
+test('a huge download leaves its slot to the other repos of its host', async () => {
+  const [huge, ...others] = active().filter(({ pds }) => pds === 0)
+  if (huge === undefined || others.length === 0) throw new Error('a host with several accounts')
+  network.repoFault(huge, 'huge')
+  const othersAsked = Promise.withResolvers<void>()
+  const asked = new Set<string>()
+  network.intercept = async (request, role) => {
+    const did = request.params.get('did')
+    if (role.kind !== 'pds' || role.index !== 0 || did === null) return undefined
+    if (did !== huge.did) {
+      asked.add(did)
+      if (others.every((other) => asked.has(other.did))) othersAsked.resolve()
+      return undefined
+    }
+    const reply = await network.handle(request, role)
+    return { ...reply, body: endsAfter(reply.body, othersAsked.promise) }
+  }
+  expect((await crawlFake(network, database, { options: { hostConcurrency: 1, maxAttempts: 1 } })).exitCode).toBe(0)
+  await expectWholeNetwork()
+})
+
+async function* endsAfter(body: Reply['body'], moment: Promise<void>): AsyncGenerator<Uint8Array> {
+  if (typeof body !== 'object' || body instanceof Uint8Array) throw new Error('a streamed body')
+  yield* body
+  await moment
+}
+
+test('where the system permits few open files, fewer repos are in flight, and none fails for it', async () => {
+  await network.close()
+  network = await startFakeNetwork({ seed: 9, accounts: 300, pdsCount: 13, bigRepos: { count: 0, records: 0 } })
+  const [maxFiles, dataDir] = [190, await mkdtemp(join(tmpdir(), 'few-files-'))]
+  let [inFlight, most] = [0, 0]
+  network.intercept = async ({ method }, role) => {
+    if (role.kind !== 'pds' || method !== 'com.atproto.sync.getRepo') return undefined
+    most = Math.max(most, ++inFlight)
+    await sleep(50)
+    inFlight--
+    return undefined
+  }
+  const args = ['run', '--no-live', '--relay', network.relayUrl, '--plc', network.plcUrl, '--allow-private-hosts']
+  const { exitCode, stderr } = await runIndexer(
+    [...args, '--database', database.url, '--data-dir', dataDir, '--collections', '*', '--log-json'],
+    { within: ['sh', '-c', `ulimit -n ${maxFiles} && exec "$@"`, 'sh'] },
+  )
+  await rm(dataDir, { recursive: true })
+  expect(exitCode, stderr.slice(-2000)).toBe(0)
+  expect(stderr).toContain('few open files')
+  expect(stderr).not.toContain('EMFILE')
+  expect(most).toBeLessThanOrEqual((maxFiles - 150) / 3)
+  await expectWholeNetwork()
+})
+
+test('the proxy of the environment is used, and every request names the version and whom to write to', async () => {
+  const seen = { agents: new Set<string | undefined>(), byProxy: 0 }
+  const proxy = await startServer((request) => {
+    seen.agents.add(request.headers['user-agent'])
+    seen.byProxy++
+    return network.handle(request, { kind: 'relay' })
+  })
+  network.intercept = ({ headers }) => {
+    seen.agents.add(headers['user-agent'])
+    return undefined
+  }
+  const dataDir = await mkdtemp(join(tmpdir(), 'proxy-'))
+  const args = ['run', '--no-live', '--relay', 'http://relay.test', '--plc', network.plcUrl, '--allow-private-hosts']
+  const { exitCode, stderr } = await runIndexer(
+    [...args, '--database', database.url, '--data-dir', dataDir, '--collections', '*', '--contact', 'me@example.org'],
+    { env: { HTTP_PROXY: proxy.url, http_proxy: proxy.url, NO_PROXY: '', no_proxy: '' } },
+  )
+  await proxy.close()
+  await rm(dataDir, { recursive: true })
+  expect(exitCode, stderr.slice(-2000)).toBe(0)
+  expect(seen.byProxy).toBeGreaterThan(0)
+  expect([...seen.agents]).toEqual([`atproto-indexer/${version} (+me@example.org)`])
+  await expectWholeNetwork()
 })
 
 test('an account of did:web is resolved at its own domain and crawled', async () => {

@@ -1,7 +1,6 @@
 // Crawls that are killed: a network and a list of blows in, what is wrong as lines out (I6, and that nothing done is fetched again).
 // Each blow hits the indexer, its Postgres, both, or is a Ctrl-C to the whole process group, at a named step or after a time; then the
 // indexer starts again. At the end views and rejects must equal those of a run that nothing disturbed.
-import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -12,6 +11,7 @@ import { urlOf } from 'indexer/src/embedded-database-server.ts'
 import { type StepName, stepNames } from 'indexer/src/steps.ts'
 import { Client } from 'pg'
 import type { Random } from 'repo-stream/fixtures'
+import { compareLines, readViews } from './read-views.ts'
 import { startResumeNetwork } from './resume-network.ts'
 import { type RunResult, startIndexer } from './run-indexer.ts'
 
@@ -40,7 +40,7 @@ export function randomBlows(random: Random, timed: number): Blow[] {
   return shuffle([...steps, ...times], random)
 }
 
-function shuffle<T>(items: T[], random: Random): T[] {
+export function shuffle<T>(items: T[], random: Random): T[] {
   const keyed = items.map((item) => ({ item, key: random.fraction() }))
   return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item)
 }
@@ -48,7 +48,7 @@ function shuffle<T>(items: T[], random: Random): T[] {
 export async function crawlUnderBlows(seed: number, blows: readonly Blow[], accounts = 100): Promise<ResumeReport> {
   const dataDir = await mkdtemp(join(tmpdir(), 'resume-'))
   const network = await startResumeNetwork(seed, accounts)
-  const crawls = new KilledCrawls(dataDir, network)
+  const crawls = new KilledCrawls(dataDir, network, seed % 2 === 0 ? 'relay' : 'hosts')
   try {
     return await crawls.run(blows)
   } finally {
@@ -63,12 +63,14 @@ type Network = Awaited<ReturnType<typeof startResumeNetwork>>
 class KilledCrawls {
   readonly #dataDir: string
   readonly #network: Network
+  readonly #source: 'relay' | 'hosts'
   readonly #differences: string[] = []
   #hits = 0
 
-  constructor(dataDir: string, network: Network) {
+  constructor(dataDir: string, network: Network, source: 'relay' | 'hosts') {
     this.#dataDir = dataDir
     this.#network = network
+    this.#source = source
   }
 
   async run(blows: readonly Blow[]): Promise<ResumeReport> {
@@ -85,7 +87,7 @@ class KilledCrawls {
         await done.look(this.#dataDir, schema)
       }
       await this.#finish(schema)
-      const found = [...done.fetchedAgain(), ...compare(expected, await this.#dump(schema)), ...this.#leftovers()]
+      const found = [...done.fetchedAgain(), ...compareLines(expected, await this.#dump(schema)), ...this.#leftovers()]
       this.#differences.push(...found.map((line) => `${schema}: ${line}`))
     }
     return { hits: this.#hits, crawls, rows: expected.size, differences: this.#differences }
@@ -138,6 +140,7 @@ class KilledCrawls {
     const { relayUrl, plcUrl } = this.#network
     return [
       ...['run', '--no-live', '--relay', relayUrl, '--plc', plcUrl, '--allow-private-hosts', '--schema', schema],
+      ...['--source', this.#source],
       ...['--data-dir', this.#dataDir, '--collections', '*', '--repo-memory', '512KiB', '--memory', '8MiB'],
       ...['--retry-delay', '0.05', '--max-attempts', '3', '--log-json', '--log-level', 'warn'],
     ]
@@ -201,36 +204,6 @@ class DoneRepos {
       return now === before ? [] : [`${did} was done after ${before} requests and has had ${now}`]
     })
   }
-}
-
-const timesOfIndexing = ['indexed_at', 'rejected_at']
-
-async function readViews(client: Client, schema: string): Promise<Map<string, number>> {
-  const views = await client.query<{ viewname: string }>('select viewname from pg_views where schemaname = $1', [
-    schema,
-  ])
-  const lines = new Map<string, number>()
-  for (const { viewname } of views.rows) {
-    const text = `select (to_jsonb(t) - $1::text[])::text as line from ${schema}."${viewname}" t`
-    const { rows } = await client.query<{ line: string }>(text, [timesOfIndexing])
-    for (const { line } of rows) {
-      const short =
-        line.length < 300 ? line : `${line.slice(0, 200)} ${createHash('sha256').update(line).digest('hex')}`
-      lines.set(`${viewname} ${short}`, (lines.get(`${viewname} ${short}`) ?? 0) + 1)
-    }
-  }
-  const counters = await client.query<{ line: string }>(
-    `select name || ' ' || sum(value) as line from ${schema}.counters group by name having sum(value) <> 0`,
-  )
-  for (const { line } of counters.rows) lines.set(`counter ${line}`, 1)
-  return lines
-}
-
-function compare(expected: Map<string, number>, found: Map<string, number>): string[] {
-  const lines: string[] = []
-  for (const [line, times] of expected) if (found.get(line) !== times) lines.push(`missing: ${line}`)
-  for (const [line, times] of found) if (expected.get(line) !== times) lines.push(`too much: ${line}`)
-  return lines.length > 20 ? [...lines.slice(0, 20), `and ${lines.length - 20} more`] : lines
 }
 
 function pidFile(dataDir: string): string {

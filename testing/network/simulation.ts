@@ -7,18 +7,18 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ServerRole } from 'indexer/demo/network.ts'
 import { type DemoRequest, json, type Reply, xrpcError } from 'indexer/demo/server.ts'
-import { loadConfig } from 'indexer/src/config.ts'
 import { openDatabase } from 'indexer/src/database.ts'
 import { openEmbeddedDatabase } from 'indexer/src/embedded-database.ts'
 import { createRandom, type Random } from 'repo-stream/fixtures'
-import { compareWithTruth, readOutcomes } from './crawl-fake.ts'
 import type { RepoFault } from './fake-repos.ts'
 import { html } from './fake-repos.ts'
 import { type FakeNetwork, startFakeNetwork } from './fakes.ts'
+import { type CrawledSource, inspectCrawl } from './inspect-crawl.ts'
 import { startIndexer } from './run-indexer.ts'
 
 export interface SimulationReport {
   readonly seed: number
+  readonly source: World['source']
   readonly accounts: number
   readonly records: number
   readonly kills: number
@@ -32,6 +32,12 @@ export interface SimulationOptions {
   /** Blows before the indexer is let finish. Default 6. */
   readonly kills?: number
   readonly accounts?: number
+}
+
+interface World {
+  readonly network: FakeNetwork
+  readonly dataDir: string
+  readonly source: CrawledSource
 }
 
 const maxFinishingRuns = 5
@@ -48,24 +54,26 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
     relayPageLimit: 5 + random.below(40),
   })
   const dataDir = await mkdtemp(join(tmpdir(), 'simulation-'))
+  const world: World = { network, dataDir, source: random.pick(['relay', 'relay,hosts']) }
   const faults = { count: 0 }
   try {
     network.intercept = failAtRandom(network, createRandom(`faults ${seed}`), faults)
     const weather = createRandom(`weather ${seed}`)
     let kills = 0
     for (let blow = 0; blow < (options.kills ?? 6); blow++) {
-      if (await runUntilBlow(network, dataDir, weather)) kills++
+      if (await runUntilBlow(world, weather)) kills++
       for (const account of network.accounts) if (weather.chance(0.1)) network.edit(account, weather)
     }
-    const differences = await finish(network, dataDir)
+    const differences = await finish(world)
     // A pass that was interrupted goes on behind repos that were edited since: those are the next pass's.
-    differences.push(...(await finish(network, dataDir)))
-    differences.push(...(await inspect(network, dataDir)))
+    differences.push(...(await finish(world)))
+    differences.push(...(await inspect(world)))
     const { accounts } = network
     let records = 0
     for (const account of accounts) for (const count of Object.values(account.counts)) records += count
     return {
       seed,
+      source: world.source,
       accounts: accounts.length,
       records,
       kills,
@@ -80,15 +88,17 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
   }
 }
 
-const indexerArgs = (network: FakeNetwork, dataDir: string) => [
+const indexerArgs = ({ network, dataDir, source }: World) => [
   ...['run', '--no-live', '--relay', network.relayUrl, '--plc', network.plcUrl, '--allow-private-hosts'],
+  ...['--source', source],
   ...['--data-dir', dataDir, '--collections', '*', '--repo-memory', '64KiB', '--memory', '4MiB'],
   ...['--retry-delay', '0.05', '--max-attempts', '30', '--log-json', '--log-level', 'info'],
 ]
 
 /** Starts the indexer and strikes after a random time. False when the crawl was done before. */
-async function runUntilBlow(network: FakeNetwork, dataDir: string, weather: Random): Promise<boolean> {
-  const indexer = startIndexer(indexerArgs(network, dataDir))
+async function runUntilBlow(world: World, weather: Random): Promise<boolean> {
+  const { network, dataDir } = world
+  const indexer = startIndexer(indexerArgs(world))
   const mayFall = weather.pick(['indexer', 'indexer', 'database', 'both', 'interrupt'] as const)
   const afterMs = 300 + weather.below(3000)
   moveSomebody(network, weather)
@@ -107,9 +117,9 @@ async function runUntilBlow(network: FakeNetwork, dataDir: string, weather: Rand
 }
 
 /** Without blows, but with faults: as often as it takes to have asked for everything. */
-async function finish(network: FakeNetwork, dataDir: string): Promise<string[]> {
+async function finish(world: World): Promise<string[]> {
   for (let round = 0; round < maxFinishingRuns; round++) {
-    const indexer = startIndexer(indexerArgs(network, dataDir))
+    const indexer = startIndexer(indexerArgs(world))
     const late = setTimeout(() => killGroup(indexer.pid, 'SIGKILL'), runTimeoutMs)
     const { exitCode, signal, stderr } = await indexer.ended
     clearTimeout(late)
@@ -119,44 +129,11 @@ async function finish(network: FakeNetwork, dataDir: string): Promise<string[]> 
   return [`the indexer did not finish in ${maxFinishingRuns} runs`]
 }
 
-/** Rows, states and counters against what the network holds. */
-async function inspect(network: FakeNetwork, dataDir: string): Promise<string[]> {
+async function inspect({ network, dataDir, source }: World): Promise<string[]> {
   const embedded = await openEmbeddedDatabase({ dataDir, log: { debug: () => {}, warn: () => {} } })
   const database = await openDatabase({ url: embedded.url })
   try {
-    const differences: string[] = []
-    const outcomes = await readOutcomes(database)
-    for (const { did, status, relayKnows } of network.accounts) {
-      const wanted = status === 'active' ? 'done' : relayKnows ? undefined : 'gone'
-      const { state, code } = outcomes.get(did) ?? {}
-      if (state !== wanted) differences.push(`${did} is ${state} (${code}), not ${wanted}`)
-    }
-    const active = network.accounts.filter(({ status }) => status === 'active')
-    const { pool } = database
-    const unfinished = await pool.query(
-      `select did, state, host_id, claim, retry_at, attempts, error_code from repos where state not in ('done', 'gone')`,
-    )
-    for (const row of unfinished.rows) differences.push(JSON.stringify(row))
-    differences.push(...(await compareWithTruth(database, network, active)))
-    const { rows } = await pool.query<{ name: string; value: string }>(
-      'select name, sum(value) as value from counters group by name',
-    )
-    const counters = new Map(rows.map(({ name, value }) => [name, Number(value)]))
-    const expectCount = async (name: string, query: string) => {
-      const counted = Number((await pool.query<{ count: string }>(query)).rows[0]?.count)
-      if ((counters.get(name) ?? 0) !== counted)
-        differences.push(`counter ${name} is ${counters.get(name)}, not ${counted}`)
-    }
-    await expectCount('discovered', 'select count(*) from repos')
-    for (const state of ['waiting', 'working', 'retry', 'stale', 'done', 'failed', 'gone']) {
-      await expectCount(`repos/${state}`, `select count(*) from repos where state = '${state}'`)
-    }
-    for (const { name, rowsName } of (await loadConfig({ collections: ['*'] })).tables) {
-      await expectCount(`rows/${name}`, `select count(*) from "${rowsName}"`)
-    }
-    await expectCount('rejected', 'select count(*) from reject_rows')
-    await expectCount('oddities', 'select count(*) from oddity_rows')
-    return differences
+    return await inspectCrawl(database, network, source)
   } finally {
     await database.close()
     await embedded.stop()

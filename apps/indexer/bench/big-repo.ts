@@ -1,12 +1,13 @@
 // What does one huge repo do to the tiny ones beside it, and to memory? `npm run bench:big-repo [-- --json] [--records N]`.
 // The same tiny repos are crawled alone and beside a repo of five million records; their rate is read from when each was
-// committed. The farm holds the huge CAR in memory; making it takes a minute or two, once.
+// committed. On a machine with other work the second ratio tells more: what the whole spent on a tiny repo, the huge one's share
+// included. Making the huge CAR takes a minute or two, once.
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { carBytesPerRecord } from './pipeline-population.ts'
+import { storeBigRepo } from './big-repo-car.ts'
 import { ask, openBenchPostgres } from './pipeline-postgres.ts'
-import { storeRepos } from './pipeline-repos.ts'
 import { runIndexer, startFarm } from './pipeline-run.ts'
+import { usageOf } from './pipeline-usage.ts'
 
 const { values } = parseArgs({
   options: {
@@ -19,20 +20,18 @@ const { values } = parseArgs({
 })
 const MiB = 1024 * 1024
 const hosts = 8
+const sampleEveryMs = 100
 const tiny = { repos: Number(values.tiny), seed: 1 }
 const args = values['indexer-args'].split(' ').filter((part) => part !== '')
 
-const { dir } = await storeRepos({
-  seed: 7,
-  repos: 0,
-  bigRepos: 1,
-  bigBytes: Number(values.records) * carBytesPerRecord,
-})
+const { dir } = await storeBigRepo({ seed: 7, records: Number(values.records) })
 await using postgres = await openBenchPostgres()
 
 interface Case {
   case: string
   tinyReposPerSecond: number
+  /** Of all processes, from the first tiny repo's commit to the last's: what else was done meanwhile is in it. */
+  cpuMsPerTinyRepo: number
   medianMs: number
   reps: number
   rows: number
@@ -48,24 +47,41 @@ for (let round = 0; round < Number(values.rounds); round++) {
 }
 const cases = [median(alone), median(beside)]
 const [first, second] = cases
-const ratio =
-  first && second ? Math.round((second.tinyReposPerSecond / first.tinyReposPerSecond) * 100) / 100 : undefined
+const ratios =
+  first && second
+    ? {
+        'tiny rate, beside/alone': round(second.tinyReposPerSecond / first.tinyReposPerSecond),
+        'CPU a tiny repo, alone/beside': round(first.cpuMsPerTinyRepo / second.cpuMsPerTinyRepo),
+      }
+    : {}
 const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version }
-const report = { bench: 'big-repo', machine, cases, ratios: { 'tiny rate, beside/alone': ratio } }
+const report = { bench: 'big-repo', machine, cases, ratios }
 console.log(values.json ? JSON.stringify(report) : report)
 
 async function measure(name: string, more: { dir?: string }): Promise<Case> {
   const url = await postgres.freshDatabase()
   await using farm = await startFarm({ ...more, tiny, hosts })
-  const { wallMs, rows, indexer, summary } = await runIndexer({ farm, postgres, url, args })
-  const [times] = await ask<{ seconds: number }>(
+  let pid = -1
+  const cpuMs = () => (usageOf(pid)?.cpuMs ?? 0) + postgres.cpuMs() + farm.cpuMs()
+  const samples: { atMs: number; cpuMs: number }[] = []
+  const timer = setInterval(() => samples.push({ atMs: Date.now(), cpuMs: cpuMs() }), sampleEveryMs)
+  const onStart = (started: number) => {
+    pid = started
+  }
+  const { wallMs, rows, indexer, summary } = await runIndexer({ farm, postgres, url, args, onStart })
+  clearInterval(timer)
+  const [tinyMs] = await ask<{ first: number; last: number }>(
     url,
-    `select extract(epoch from max(indexed_at) - min(indexed_at))::float8 as seconds from atproto.repos where records < 1000`,
-    [],
+    `select 1000 * extract(epoch from min(indexed_at))::float8 as first, 1000 * extract(epoch from max(indexed_at))::float8 as last
+     from atproto.repos where records < 1000`,
   )
+  if (tinyMs === undefined) throw new Error('an aggregate gives one row')
+  const { first, last } = tinyMs
+  const meanwhile = samples.filter(({ atMs }) => atMs >= first && atMs <= last)
   return {
     case: name,
-    tinyReposPerSecond: Math.round(tiny.repos / (times?.seconds ?? 0)),
+    tinyReposPerSecond: Math.round((tiny.repos * 1000) / (last - first)),
+    cpuMsPerTinyRepo: round(((meanwhile.at(-1)?.cpuMs ?? 0) - (meanwhile[0]?.cpuMs ?? 0)) / tiny.repos),
     medianMs: Math.round(wallMs),
     reps: Number(values.rounds),
     rows,
@@ -78,4 +94,8 @@ function median(runs: readonly Case[]): Case {
   const middle = runs.toSorted((a, b) => a.tinyReposPerSecond - b.tinyReposPerSecond)[runs.length >> 1]
   if (middle === undefined) throw new Error('there is at least one round')
   return middle
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100
 }

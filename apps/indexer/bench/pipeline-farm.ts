@@ -17,6 +17,8 @@ export interface FarmOptions {
   /** Repos that are made on the fly. */
   tiny?: { repos: number; seed: number }
   hosts: number
+  /** False: DID documents name none, for a client that would look them up in the DNS. */
+  handles?: boolean
 }
 
 export interface FarmUrls {
@@ -38,7 +40,8 @@ export interface FarmRepo {
 }
 
 const chunkBytes = 64 * 1024
-const noBytes = Buffer.alloc(0)
+/** Past this a CAR is read from its file as it is sent. */
+const heldCarBytes = 512 * 1024 * 1024
 const options: FarmOptions = JSON.parse(process.argv[2] ?? '{}')
 const { repos, bytes } = load(options)
 const byDid = new Map(repos.map((repo, index) => [repo.did, index]))
@@ -61,16 +64,18 @@ function load({ dir, tiny, minRecords = -1, maxRecords = Number.POSITIVE_INFINIT
   const held = files.map((name, file) =>
     readCars(
       join(dir, name),
-      wanted.filter((repo) => repo.file === file),
+      wanted.filter((repo) => repo.file === file && repo.bytes <= heldCarBytes),
     ),
   )
-  const repos = wanted.map(
-    (repo): FarmRepo => ({ ...repo, car: () => pieces(held[repo.file]?.get(repo.did) ?? noBytes) }),
-  )
+  const carOf = (repo: StoredRepo): Iterable<Buffer> => {
+    const car = held[repo.file]?.get(repo.did)
+    return car === undefined ? piecesOfFile(join(dir, files[repo.file] ?? ''), repo) : pieces(car)
+  }
+  const repos = wanted.map((repo): FarmRepo => ({ ...repo, car: () => carOf(repo) }))
   return { repos: [...repos, ...tinyRepos], bytes: wanted.reduce((sum, repo) => sum + repo.bytes, 0) }
 }
 
-/** All of them in memory: a page cache that the machine has taken back would make this a bench of its disk. */
+/** Nearly all are in memory: a page cache that the machine has taken back would make this a bench of its disk. */
 function readCars(path: string, repos: readonly StoredRepo[]): Map<string, Buffer> {
   const handle = openSync(path, 'r')
   const cars = repos.map(({ did, offset, bytes }): [string, Buffer] => {
@@ -84,6 +89,20 @@ function readCars(path: string, repos: readonly StoredRepo[]): Map<string, Buffe
 
 function* pieces(car: Buffer): Generator<Buffer> {
   for (let at = 0; at < car.length; at += chunkBytes) yield car.subarray(at, at + chunkBytes)
+}
+
+function* piecesOfFile(path: string, { offset, bytes }: StoredRepo): Generator<Buffer> {
+  const handle = openSync(path, 'r')
+  try {
+    for (let at = 0; at < bytes; ) {
+      const piece = Buffer.allocUnsafeSlow(Math.min(chunkBytes, bytes - at))
+      const read = readSync(handle, piece, 0, piece.length, offset + at)
+      at += read
+      yield piece.subarray(0, read)
+    }
+  } finally {
+    closeSync(handle)
+  }
 }
 
 function answerPds(path: string): Answer {
@@ -101,7 +120,7 @@ function answerPlc(path: string): Answer {
   return json({
     '@context': ['https://www.w3.org/ns/did/v1', 'https://w3id.org/security/multikey/v1'],
     id: did,
-    alsoKnownAs: [`at://user-${index}.bench.test`],
+    alsoKnownAs: options.handles === false ? [] : [`at://user-${index}.bench.test`],
     verificationMethod: [
       {
         id: `${did}#atproto`,

@@ -3,15 +3,16 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Client } from 'pg'
 import { openEmbeddedDatabase } from '../src/embedded-database.ts'
-import { dropDatabase } from '../src/testing-database.ts'
+import { administer, dropDatabase } from '../src/testing-database.ts'
 import { cpuMsOfFamily } from './pipeline-usage.ts'
 
 export interface BenchPostgres extends AsyncDisposable {
   /** Drops the last one. */
   freshDatabase(): Promise<string>
   cpuMs(): number
+  /** Of the postmaster: for `cpuMsOfFamily` in another process. */
+  pid(): number
   settings(): Promise<Record<string, string>>
 }
 
@@ -34,14 +35,13 @@ export async function openBenchPostgres(): Promise<BenchPostgres> {
   let databases = 0
   return {
     async freshDatabase() {
-      await withClient(server.url, async (client) => {
-        await dropDatabase(client, `bench_${databases}`)
-        databases++
-        await client.query(`create database bench_${databases}`)
-      })
+      await administer(server.url, (client) => dropDatabase(client, `bench_${databases}`))
+      databases++
+      await ask(server.url, `create database bench_${databases}`)
       return server.url.replace(/\/indexer$/, `/bench_${databases}`)
     },
     cpuMs: () => cpuMsOfFamily(server.pid()),
+    pid: server.pid,
     async settings() {
       const rows = await ask<{ name: string; setting: string }>(
         server.url,
@@ -70,16 +70,6 @@ async function touchBuffers(url: string): Promise<void> {
   await ask(url, 'drop table touch')
 }
 
-export async function ask<Row extends object>(url: string, text: string, values: unknown[] = []): Promise<Row[]> {
-  return await withClient(url, async (client) => (await client.query<Row>(text, values)).rows)
-}
-
-async function withClient<T>(url: string, use: (client: Client) => Promise<T>): Promise<T> {
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    return await use(client)
-  } finally {
-    await client.end()
-  }
+export function ask<Row extends object>(url: string, text: string, values: unknown[] = []): Promise<Row[]> {
+  return administer(url, async (client) => (await client.query<Row>(text, values)).rows)
 }

@@ -38,39 +38,51 @@ const builder = new URL('./pipeline-builder.ts', import.meta.url)
 const format = 1
 
 export async function storeRepos(options: RepoFilesOptions): Promise<StoredRepos> {
+  return await storeOnce(options, (dir) => build(dir, options))
+}
+
+type Built = Omit<StoredRepos, 'dir'>
+
+/** The folder that `build` has filled for these options, now or earlier. */
+export async function storeOnce(options: object, build: (dir: string) => Built | Promise<Built>): Promise<StoredRepos> {
   const name = createHash('sha256')
     .update(JSON.stringify({ format, ...options }))
     .digest('hex')
     .slice(0, 16)
   const dir = join(tmpdir(), 'atproto-indexer-bench', `repos-${name}`)
-  if (!existsSync(dir)) await build(dir, options)
+  if (!existsSync(dir)) {
+    const unfinished = `${dir}.new`
+    rmSync(unfinished, { recursive: true, force: true })
+    mkdirSync(unfinished, { recursive: true })
+    writeFileSync(join(unfinished, 'repos.json'), JSON.stringify(await build(unfinished)))
+    renameSync(unfinished, dir)
+  }
   return readStored(dir)
 }
 
 /** Where the files of `dir` are; also called by the farm. */
 export function readStored(dir: string): StoredRepos {
-  const stored: Omit<StoredRepos, 'dir'> = JSON.parse(readFileSync(join(dir, 'repos.json'), 'utf8'))
+  const stored: Built = JSON.parse(readFileSync(join(dir, 'repos.json'), 'utf8'))
   return { dir, ...stored }
 }
 
-async function build(dir: string, options: RepoFilesOptions): Promise<void> {
-  const { seed, repos, bigRepos, bigBytes } = options
-  const unfinished = `${dir}.new`
-  rmSync(unfinished, { recursive: true, force: true })
-  mkdirSync(unfinished, { recursive: true })
+async function build(dir: string, { seed, repos, bigRepos, bigBytes }: RepoFilesOptions): Promise<Built> {
   process.stderr.write(`building ${repos} repos, once, into ${dir}\n`)
   const bigRecords = Math.round(bigBytes / carBytesPerRecord)
   const planned = planRepos({ seed, repos, bigRepos, bigRecords })
   const parts = await Promise.all(
     Array.from({ length: threads }, (_, file) => {
       const share = planned.filter(({ index }) => index % threads === file)
-      return runBuilder({ path: join(unfinished, `${file}.cars`), file, repos: share })
+      return runBuilder({ path: join(dir, `${file}.cars`), file, repos: share })
     }),
   )
   const files = parts.map((_, file) => `${file}.cars`)
-  const all = planned.map(({ index }) => parts[index % threads]?.[Math.floor(index / threads)])
-  writeFileSync(join(unfinished, 'repos.json'), JSON.stringify({ files, repos: all }))
-  renameSync(unfinished, dir)
+  const stored = planned.map(({ index }) => {
+    const one = parts[index % threads]?.[Math.floor(index / threads)]
+    if (one === undefined) throw new Error('a builder answers with each repo that it was given')
+    return one
+  })
+  return { files, repos: stored }
 }
 
 function runBuilder(workerData: unknown): Promise<StoredRepo[]> {

@@ -59,10 +59,18 @@ export interface RunOptions {
   args?: string[]
   /** Of Node, such as --cpu-prof. */
   nodeArgs?: string[]
+  onStart?: (pid: number) => void
 }
 
 /** Throws when a repo is not done at the end. */
-export async function runIndexer({ farm, postgres, url, args = [], nodeArgs = [] }: RunOptions): Promise<IndexerRun> {
+export async function runIndexer({
+  farm,
+  postgres,
+  url,
+  args = [],
+  nodeArgs = [],
+  onStart,
+}: RunOptions): Promise<IndexerRun> {
   const { relayUrl, plcUrl, repos } = farm.urls
   const network = ['--relay', relayUrl, '--plc', plcUrl, '--allow-private-hosts', '--database', url]
   const spillDir = join(tmpdir(), `atproto-indexer-bench-spill-${process.pid}`)
@@ -73,6 +81,7 @@ export async function runIndexer({ farm, postgres, url, args = [], nodeArgs = []
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { NODE_COMPILE_CACHE: join(tmpdir(), 'atproto-indexer-bench', 'compile'), ...process.env }, // as the launcher does
   })
+  onStart?.(child.pid ?? -1)
   const usage = watchUsage(child)
   const crawled = Promise.withResolvers<Omit<IndexerRun, 'repos' | 'rows' | 'summary'>>()
   createInterface({ input: child.stderr }).on('line', (line) => {

@@ -6,6 +6,7 @@ import { type Config, loadConfig } from '../src/config.ts'
 import { MemoryBudget } from '../src/memory-budget.ts'
 import { createProjection } from '../src/project/projection.ts'
 import { RepoRows } from '../src/repo-rows.ts'
+import { RowBuffers } from '../src/row-buffers.ts'
 import type { ClaimedRepo } from '../src/state.ts'
 import type { FinishedRepo, TableRows } from '../src/write.ts'
 import { planRepos, recordMix } from './pipeline-population.ts'
@@ -21,10 +22,10 @@ const templates = 300
 const maxRecords = 20_000
 const head = Buffer.alloc(36, 7)
 const rev = '3kaaaaaaaaa22'
-const postPath = '/app.bsky.feed.post/'
-const rkeyBytes = 13
-const plcPrefix = 'did:plc:'
-const plcBytes = 24
+/** Key and digest come first. */
+const ownFields = 3
+/** A did:plc, or the AT-URI of a record, in its short form: its last characters are an account's or a record's own. */
+const leastSubjectBytes = 24
 /** Characters at a subject's end that differ from its template's: 32^7 subjects for each, more than a network has. */
 const subjectBytes = 7
 
@@ -62,7 +63,7 @@ interface TableTemplate {
 function makeTemplate(config: Config, did: string, count: number): Template {
   const projection = createProjection(config)
   const claim = { id: 1, did, claim: '0', rev: null, hostId: 1, host: '', signingKey: null, handle: null, attempts: 0 }
-  const sink = new RepoRows(claim, new MemoryBudget(1024 * 1024 * 1024))
+  const sink = new RepoRows(claim, { budget: new MemoryBudget(1024 * 1024 * 1024), rowBuffers: new RowBuffers() })
   for (const { key, value } of generateRecords({ seed: did, did, count, mix: recordMix })) {
     const block = encodeRecord(value)
     const cid = cidOf(block)
@@ -74,18 +75,24 @@ function makeTemplate(config: Config, did: string, count: number): Template {
   const commit = { did, version: 3, data: empty, rev, prev: null, sig: empty, cid: head, signedBytes: empty } as const
   const { tables, claim: _, ...totals } = sink.finish(commit)
   sink.release()
-  return { totals, tables: [...tables].map(([index, table]) => findPlaces(index, table)) }
+  return { totals, tables: [...tables].map(([index, table]) => findPlaces(index, { table, config })) }
+}
+
+interface Filled {
+  table: TableRows
+  config: Config
 }
 
 /** A row is its number of fields, then length and bytes of each: repo, rkey, digest, columns. No table here is generic. */
-function findPlaces(index: number, { rows, bytes: pieces }: TableRows): TableTemplate {
+function findPlaces(index: number, { table: { rows, bytes: pieces }, config }: Filled): TableTemplate {
   const bytes = Buffer.concat(pieces)
+  const columns = config.tables[index]?.columns ?? []
+  const subject = ownFields + columns.findIndex(({ type }) => type === 'at-uri' || type === 'did')
   const repos: number[] = []
   const digests: number[] = []
   const subjects: number[] = []
   for (let at = 0; at < bytes.length; ) {
     const fields = bytes.readInt16BE(at)
-    const row = at
     at += 2
     for (let field = 0; field < fields; field++) {
       const length = bytes.readInt32BE(at)
@@ -93,19 +100,11 @@ function findPlaces(index: number, { rows, bytes: pieces }: TableRows): TableTem
       if (field === 0) repos.push(at + 4)
       if (field === 2) digests.push(at)
       at += Math.max(0, length)
+      if (field === subject && field >= ownFields && length >= leastSubjectBytes) subjects.push(at - subjectBytes)
     }
-    const end = endOfSubject(bytes.subarray(row, at))
-    if (end !== undefined) subjects.push(row + end - subjectBytes)
   }
   const places = { repos: Uint32Array.from(repos), digests: Uint32Array.from(digests) }
   return { index, rows, bytes, ...places, subjects: Uint32Array.from(subjects) }
-}
-
-/** Of the post that a row names first, or else of the account. */
-function endOfSubject(row: Buffer): number | undefined {
-  const post = row.indexOf(postPath)
-  const end = post >= 0 ? post + postPath.length + rkeyBytes : row.indexOf(plcPrefix) + plcPrefix.length + plcBytes
-  return row.includes(plcPrefix) && end <= row.length ? end : undefined
 }
 
 let state = 0x9e3779b9

@@ -11,6 +11,7 @@ import { migrate, openDatabase } from '../src/database.ts'
 import { MemoryBudget } from '../src/memory-budget.ts'
 import { createProjection } from '../src/project/projection.ts'
 import { RepoRows } from '../src/repo-rows.ts'
+import { RowBuffers } from '../src/row-buffers.ts'
 import { applySchema } from '../src/schema.ts'
 import { type ClaimedRepo, openState } from '../src/state.ts'
 import { openWriter, type WriteLimits } from '../src/write.ts'
@@ -162,12 +163,12 @@ async function writeAll(
   entries: readonly Entry[][],
 ): Promise<number> {
   const projection = createProjection(config)
-  const budget = new MemoryBudget(256 * 1024 * 1024)
+  const shared = { budget: new MemoryBudget(256 * 1024 * 1024), rowBuffers: new RowBuffers() }
   const unwritten = new Set<Promise<unknown>>()
   let heldBytes = 0
   let rows = 0
   for (const [index, claim] of claims.entries()) {
-    const sink = new RepoRows(claim, budget)
+    const sink = new RepoRows(claim, shared)
     for (const entry of entries[index % entries.length] ?? []) projection.settle(entry, sink)
     const repo = sink.finish({ ...commit, did: claim.did })
     rows += repo.rows

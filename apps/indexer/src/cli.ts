@@ -17,6 +17,14 @@ setFlagsFromString('--initial-old-space-size=96')
 const databaseOptions = ['database', 'dataDir', 'schema'] as const satisfies OptionName[]
 const logOptions = ['logJson', 'logLevel'] as const satisfies OptionName[]
 const configOptions = ['config', 'collections'] as const satisfies OptionName[]
+const archiveOptions = [
+  'archive',
+  'threads',
+  'memory',
+  'repoMemory',
+  'spillDir',
+  'spillLimit',
+] as const satisfies OptionName[]
 const crawlOptions = [
   ...configOptions,
   'live',
@@ -28,6 +36,9 @@ const crawlOptions = [
   'repoMemory',
   'spillDir',
   'spillLimit',
+  'egress',
+  'deadAfter',
+  'archive',
   'maxAttempts',
   'retryDelay',
   'maxFailed',
@@ -52,36 +63,42 @@ function buildProgram(): Command {
     })
   const run = program
     .command('run')
+    .argument('[accounts...]', 'DIDs or handles to index; with them nothing else is listed unless --source says so')
     .description('crawl every repo of a relay into Postgres; stopped, it goes on where it was')
   addOptions(run, [
     'relay',
+    'source',
+    'collectionDirectory',
     'plc',
     'plcExport',
     ...databaseOptions,
+    'citus',
     ...crawlOptions,
     'allowPrivateHosts',
     'contact',
     ...logOptions,
   ])
-  run.action(async (options: Options) => {
+  run.action(async (names: string[], options: Options, verb: Command) => {
     const { run } = await import('./run.ts')
-    await longVerb(options, run)
+    const isAlone = names.length > 0 && verb.getOptionValueSource('source') === 'default'
+    await longVerb({ ...options, names, source: isAlone ? [] : options.source }, run)
   })
   const demo = program
     .command('demo')
     .description('the whole job offline: a small network on loopback, crawled into the embedded database')
-  addOptions(demo, ['dataDir', 'schema', ...crawlOptions, ...logOptions])
+  addOptions(demo, ['dataDir', 'schema', 'source', ...crawlOptions, ...logOptions])
   demo.option('--accounts <n>', 'accounts of the network', Number, 500)
   demo.action(async (options: Options & { accounts: number }) => {
     const { demo } = await import('./demo.ts')
     await longVerb(options, demo)
   })
   const tables = program.command('tables').description('print the tables that the config makes')
-  addOptions(tables, [...configOptions, 'schema'])
+  addOptions(tables, [...configOptions, ...databaseOptions])
   tables.option('--sql', 'as the SQL that makes them')
-  tables.action(async (options: Options & { sql?: boolean }) => {
-    const { tablesVerb } = await import('./tables-verb.ts')
-    await tablesVerb(options)
+  tables.option('--changes', 'how many repos and records a changed config would have fetched again, and for how long')
+  tables.action(async (options: Options & { sql?: boolean; changes?: boolean }) => {
+    const [{ tablesVerb }, { openLog }] = await Promise.all([import('./tables-verb.ts'), import('./log.ts')])
+    await tablesVerb(options, openLog({ json: false, level: 'warn' }))
   })
   const finish = program
     .command('finish')
@@ -90,6 +107,14 @@ function buildProgram(): Command {
   finish.action(async (options: Options) => {
     const { finishVerb } = await import('./finish-verb.ts')
     await longVerb(options, finishVerb)
+  })
+  const reproject = program
+    .command('reproject')
+    .description('fill the tables anew from the archive, with the present config, beside the old ones')
+  addOptions(reproject, [...databaseOptions, ...configOptions, ...archiveOptions, ...logOptions])
+  reproject.action(async (options: Options) => {
+    const { reprojectVerb } = await import('./reproject-verb.ts')
+    await longVerb(options, reprojectVerb)
   })
   const rejects = program.command('rejects').description('what could not be stored, by code and collection')
   const rejectsOptions = [...databaseOptions, ...configOptions, ...logOptions]

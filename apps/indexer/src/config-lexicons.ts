@@ -85,8 +85,9 @@ class Library {
     await this.#addOfficial()
     const ids = [...this.#documents.keys()]
     const found = ids.filter((id) => matchesPattern(id, pattern))
-    if (found.length === 0) refuse(this.#at, `no lexicon is named '${pattern}'${suggestName(pattern, ids)}`)
-    return found
+    if (found.length > 0) return found
+    const names = pattern.endsWith('*') ? [...new Set(ids.flatMap(patternsOf))] : ids
+    refuse(this.#at, `no lexicon is named '${pattern}'${suggestName(pattern, names)}`)
   }
 
   async #addOfficial(): Promise<void> {
@@ -202,4 +203,10 @@ function scalarType(def: Def): DerivedType | undefined {
 function freeName(name: string, taken: ReadonlyMap<string, unknown>): string {
   const base = name === '' || reservedColumns.has(name) ? `record_${name}` : name
   for (let i = 2, candidate = base; ; i++, candidate = `${base}_${i}`) if (!taken.has(candidate)) return candidate
+}
+
+/** The patterns that take an NSID in: 'app.bsky.*', 'app.bsky.feed.*'. */
+function patternsOf(id: string): string[] {
+  const parts = id.split('.')
+  return parts.slice(2).map((_, index) => `${parts.slice(0, index + 2).join('.')}.*`)
 }

@@ -33,7 +33,7 @@ interface Wish {
 
 const maxTables = 1_000
 /** Raise it when the same record and columns give other bytes than before: rows made earlier are then told apart. */
-const projectorVersion = 1
+const projectorVersion = 2
 
 async function collectWishes(collections: unknown): Promise<Map<string, Wish>> {
   const wishes = new Map<string, Wish>()
@@ -101,7 +101,7 @@ function coveredByAnother(pattern: string, patterns: readonly string[]): boolean
 class TableNames {
   readonly #taken = new Set(
     `accounts records rejects oddities repos hosts hidden_repos reject_rows oddity_rows sources counters processes leases
-    collections reject oddity record kysely_migration kysely_migration_lock`.split(/\s+/),
+    host_claims identities collections reject oddity record kysely_migration kysely_migration_lock`.split(/\s+/),
   )
   readonly #contested = new Set<string>()
 

@@ -1,6 +1,6 @@
 // The names of column types, apart from config.ts so that its helpers need not import it back.
 
-/** `at-uri` and `did` are text; `cid` is the whole binary CID as bytea. */
+/** `at-uri`, `did` and `cid` are text to who reads a view; rows hold them in short forms (project/short-forms.ts). */
 export const columnTypes = [
   'text',
   'int8',

@@ -119,6 +119,10 @@ test.each([
     { collections: fromLexicons(['app.bski.feed.post']) },
     `collections: no lexicon is named 'app.bski.feed.post'; did you mean 'app.bsky.feed.post'?`,
   ],
+  [
+    { collections: fromLexicons(['app.bksy.*']) },
+    `collections: no lexicon is named 'app.bksy.*'; did you mean 'app.bsky.*'?`,
+  ],
 ])('a mistake is refused with its path and what was meant: %j', async (input, message) => {
   await expect(resolveConfig(input)).rejects.toMatchObject({ code: 'BadConfig', message })
 })

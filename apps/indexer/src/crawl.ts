@@ -1,17 +1,23 @@
 // MANY repos: runs the stages discover, resolve and fetch side by side until nothing is left that could become due.
 // Input: an open database and a configuration; output: rows, and a state for every repo. The surprise: stages share nothing
-// but the database, so any of them can be killed at any point and goes on from what was committed.
-import { type DiscoverContext, discover, type Source } from './discover.ts'
-import { errorClass } from './errors.ts'
+// but the database, so any of them can be killed at any point and goes on from what was committed. Of several processes one has
+// each listing, and one resolves; all of them fetch.
+import { type DecideContext, decideHosts } from './decide-hosts.ts'
+import type { DiscoverContext, Source, SourceProgress } from './discover.ts'
+import type { HostsSource } from './discover-hosts.ts'
+import { errorClass, IndexerError } from './errors.ts'
 import { type FetchContext, fetchRepos } from './fetch-repos.ts'
+import { withLease } from './leases.ts'
+import { discoverOnce } from './listing-owner.ts'
 import { type ResolveContext, resolveRepos } from './resolve-repos.ts'
 import type { State } from './state.ts'
 import { News } from './wakeup.ts'
 
 export interface CrawlContext {
   state: State
-  sources: readonly Source[]
-  discover: Omit<DiscoverContext, 'signal' | 'onPage'>
+  sources: readonly (Source | HostsSource)[]
+  discover: Omit<DiscoverContext, 'state' | 'signal' | 'progress'>
+  decide: Omit<DecideContext, 'signal' | 'moreToCome'>
   resolve: Omit<ResolveContext, 'signal' | 'moreToCome' | 'listed' | 'resolved'>
   fetch: Omit<FetchContext, 'signal' | 'moreToCome' | 'resolved'>
   /** Aborting ends the crawl in order: nothing new is begun, what is finished is written, claims are given back. */
@@ -21,6 +27,7 @@ export interface CrawlContext {
 export interface CrawlProgress {
   /** False while a source is still being listed. */
   discovered: boolean
+  sources: SourceProgress[]
   /** Sources that could not be read to their end, with their coded errors. */
   unlisted: { source: string; error: unknown }[]
 }
@@ -31,28 +38,29 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
   const signal = AbortSignal.any([context.signal, stop.signal])
   const listed = new News()
   const resolved = new News()
-  const onPage = () => listed.tell()
-  const listing = (async () => {
-    for (const source of context.sources) {
-      try {
-        await discover(source, { ...context.discover, signal, onPage })
-      } catch (error) {
-        if (signal.aborted || (errorClass(error) ?? 'stop-run') === 'stop-run') throw error
-        context.discover.log.error({ err: error, source: source.name }, 'the listing could not be read to its end')
-        progress.unlisted.push({ source: source.name, error })
-      }
-    }
+  const onPage: DiscoverContext['onPage'] = (outcome) => {
+    context.discover.onPage(outcome)
+    listed.tell()
+  }
+  const listingContext = { ...context, discover: { ...context.discover, onPage }, signal }
+  const listings = context.sources.map((source) => listSource(source, listingContext, progress))
+  const listing = Promise.all(listings).then(() => {
     progress.discovered = true
     listed.tell()
-  })()
+  })
 
   let allResolved = false
   const moreToResolve = async (): Promise<boolean> => {
     const listed = progress.discovered
     return !listed || (await context.state.unresolvedLeft())
   }
-  const resolveContext = { ...context.resolve, signal, listed, resolved, moreToCome: moreToResolve }
-  const resolving = resolveRepos(resolveContext).then(() => {
+  const placers: Promise<void>[] = []
+  const placing = withLease(context.state, { name: 'resolve', signal }, async (signal) => {
+    const deciding = decideHosts({ ...context.decide, signal, moreToCome: () => !progress.discovered })
+    const resolving = resolveRepos({ ...context.resolve, signal, listed, resolved, moreToCome: moreToResolve })
+    placers.push(deciding, resolving)
+    await Promise.all([deciding, resolving])
+  }).then(() => {
     allResolved = true
     resolved.tell()
   })
@@ -63,11 +71,32 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
   }
   const fetching = fetchRepos({ ...context.fetch, signal, resolved, moreToCome: moreToFetch })
 
-  const stages = [listing, resolving, fetching]
+  const stages = [listing, placing, fetching]
   try {
     await Promise.all(stages)
   } finally {
     stop.abort(new Error('another stage has failed'))
-    await Promise.allSettled(stages)
+    await Promise.allSettled([...stages, ...listings, ...placers])
+  }
+}
+
+/** A source that cannot be read to its end costs the others nothing. */
+async function listSource(
+  source: Source | HostsSource,
+  context: CrawlContext,
+  { sources, unlisted }: CrawlProgress,
+): Promise<void> {
+  const { signal } = context
+  const progress: SourceProgress = { name: source.name, listed: 0, refused: 0 }
+  sources.push(progress)
+  const discoverContext = { ...context.discover, state: context.state, signal, progress }
+  try {
+    await discoverOnce(source, discoverContext)
+    if (!('relay' in source) && source.isComplete && progress.refused > 0)
+      throw new IndexerError('HandleNotFound', `${progress.refused} of ${source.name} name no account`)
+  } catch (err) {
+    if (signal.aborted || (errorClass(err) ?? 'stop-run') === 'stop-run') throw err
+    context.discover.log.error({ err, source: source.name }, 'the listing could not be read to its end')
+    unlisted.push({ source: source.name, error: err })
   }
 }

@@ -8,7 +8,6 @@ export interface Tables {
   hosts: {
     id: Generated<number>
     origin: string
-    process: number | null
     accounts: number | null
     failures: Generated<number>
     cool_until: Time | null
@@ -63,6 +62,13 @@ export interface Tables {
     updated_at: Generated<Date>
     finished_at: Time | null
   }
+  host_claims: {
+    id: Generated<number>
+    host_id: number
+    repo: number
+    claimed_at: Generated<Date>
+    refuted_at: Time | null
+  }
   counters: { name: string; writer: number; value: number }
   processes: {
     id: Generated<number>
@@ -70,6 +76,10 @@ export interface Tables {
     place: string
     started_at: Generated<Date>
     beat_at: Generated<Date>
+    session: string | null
+    dead_after_ms: Generated<number>
+    idle_since: Time | null
   }
+  host_leases: { host_id: number; egress: string; process: number; taken_at: Generated<Date> }
   leases: { name: string; process: number; taken_at: Generated<Date> }
 }

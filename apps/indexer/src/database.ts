@@ -1,5 +1,6 @@
 // Opens a database: a URL and a schema in, a pool and a Kysely over it out; and brings its schema up to date.
 // Every connection has the schema as its search_path, so no statement names it.
+import { randomBytes } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -23,6 +24,8 @@ export interface DatabaseOptions {
 export interface Database {
   readonly url: string
   readonly schema: string
+  /** The application_name of its connections, and of no others. */
+  readonly session: string
   readonly pool: Pool
   readonly db: Kysely<Tables>
   close(): Promise<void>
@@ -39,12 +42,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   }
   const types = new TypeOverrides()
   types.setTypeParser(int8, Number) // ids and counts stay below 2^53; claims, which do not, are selected as text
+  const session = `indexer ${randomBytes(8).toString('hex')}`
   const pool = new Pool({
     connectionString: url,
     max: maxConnections,
     idleTimeoutMillis: 60_000,
     connectionTimeoutMillis: 30_000,
-    application_name: 'indexer',
+    application_name: session,
     types,
     // Every statement leans on an index; a planner without statistics, as in a young database, must not prefer to read it all.
     onConnect: async (client) => {
@@ -60,7 +64,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     throw error
   }
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
-  return { url, schema, pool, db, close: () => db.destroy() }
+  return { url, schema, session, pool, db, close: () => db.destroy() }
 }
 
 async function connectOnce(pool: Pool, waitMs: number): Promise<void> {

@@ -40,6 +40,7 @@ export async function demo(
     database: undefined,
     dataDir,
     relay: network.relayUrl,
+    collectionDirectory: undefined,
     plc: [network.plcUrl],
     allowPrivateHosts: true,
   }

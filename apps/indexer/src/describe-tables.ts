@@ -2,13 +2,7 @@
 import type { Column, Config, Table } from './config.ts'
 import { functionStatements } from './schema-functions.ts'
 import { indexStatements } from './schema-indexes.ts'
-import {
-  columnSqlType,
-  createTableStatement,
-  createViewStatement,
-  lookupFunctions,
-  stateViewStatements,
-} from './schema-sql.ts'
+import { createTableStatement, createViewStatement, lookupFunctions, stateViewStatements } from './schema-sql.ts'
 
 /** A block of lines for each table: its collections, its columns with their type and where each comes from, its indexes. */
 export function describeTables(config: Config): string {
@@ -45,10 +39,9 @@ function describeTable(table: Table): string {
 
 const longText = 100_000
 
-function typeName(column: Column): string {
-  return column.type === 'at-uri' || column.type === 'did' || column.type === 'cid'
-    ? `${columnSqlType(column.type).replace(' collate "C"', '')} (${column.type})`
-    : column.type
+/** As views show it: rows hold some types in another form. */
+function typeName({ type }: Column): string {
+  return type === 'at-uri' || type === 'did' || type === 'cid' ? `text (${type})` : type
 }
 
 function isText(column: Column): boolean {

@@ -85,12 +85,16 @@ function compressPoint(point: Uint8Array): Uint8Array | undefined {
 /** A domain name of at most 253 characters (https://atproto.com/specs/handle). */
 const handlePattern = /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/
 
+export function isHandle(text: string): boolean {
+  return text.length <= 253 && handlePattern.test(text)
+}
+
 export function readHandle(names: unknown): string | undefined {
   if (!Array.isArray(names)) return undefined
   for (const name of names.slice(0, maxListLength)) {
     if (typeof name !== 'string' || !name.startsWith('at://')) continue
     const handle = name.slice('at://'.length).toLowerCase()
-    return handle.length <= 253 && handlePattern.test(handle) ? handle : undefined
+    return isHandle(handle) ? handle : undefined
   }
   return undefined
 }

@@ -3,11 +3,11 @@
 // are bounded and a cursor that comes round again ends the pass.
 import { CursorWatch } from './cursor-watch.ts'
 import { IndexerError } from './errors.ts'
-import { type ListedRepo, listRepos, type Page } from './fetch-pages.ts'
-import type { FetchContext } from './fetch-xrpc.ts'
-import type { Log } from './log.ts'
+import type { Page } from './fetch-pages.ts'
+import type { Listed } from './listing.ts'
 import { type RetryPolicy, withRetries } from './retry-policy.ts'
 import type { State } from './state.ts'
+import type { PageOutcome } from './state-discovery.ts'
 
 /**
  * Every entry of a page is in `repos` once the page is committed, so a pass that has listed more entries than there are
@@ -17,29 +17,40 @@ const maxEntries = (discovered: number): number => 1.5 * discovered + 10_000
 const pagesBetweenChecks = 50
 /** Empty pages in a row, each with a new cursor, after which nothing more is expected. */
 const maxEmptyPages = 100
-const pageLimit = 1000
 
 /** Something that lists repos in pages. */
 export interface Source {
   /** Key of its cursor in `sources`; the same name goes on where the last run stopped. */
   name: string
-  page(cursor: string | undefined): Promise<Page<ListedRepo>>
+  page(cursor: string | undefined): Promise<Page<Listed>>
+  /** Origin of the host whose own listing this is. */
+  host?: string
+  /** Entries after which a pass must have ended; default: as many as there can be repos. */
+  maxEntries?: number
+  /** An entry that is of no use leaves the source unlisted. */
+  isComplete?: boolean
+}
+
+/** What is shown of a source while it is listed and at the end. */
+export interface SourceProgress {
+  name: string
+  /** Entries of this run, before deduplication, and those that were of no use. */
+  listed: number
+  refused: number
+  /** Of a source that is many hosts. */
+  hosts?: { listed: number; unreachable: number; known: number }
 }
 
 export interface DiscoverContext {
-  state: State
-  log: Log
+  state: Pick<State, 'readSource' | 'commitPage' | 'readBalance' | 'finishedSources'>
+  log: Record<'debug' | 'warn' | 'error', (values: object, message: string) => void>
   retry: RetryPolicy
   signal: AbortSignal
-  /** Called after each committed page. */
-  onPage: () => void
-}
-
-export function relaySource(relay: string, context: FetchContext): Source {
-  return {
-    name: `relay ${relay}`,
-    page: (cursor) => listRepos({ host: relay, limit: pageLimit, cursor }, context),
-  }
+  /** Hosts are believed about where their repos are: no signature is checked, so no DID document is needed. */
+  trustHosts: boolean
+  /** After each page, with what became of it. */
+  onPage: (outcome: PageOutcome) => void
+  progress: SourceProgress
 }
 
 /**
@@ -47,7 +58,7 @@ export function relaySource(relay: string, context: FetchContext): Source {
  * finds new repos and those whose rev moved. Throws the coded error of a source that stays unreachable.
  */
 export async function discover(source: Source, context: DiscoverContext): Promise<void> {
-  const { state, log, signal } = context
+  const { state, log, signal, progress } = context
   const before = await state.readSource(source.name)
   const watch = new CursorWatch()
   let cursor = before.finishedAt ? undefined : before.cursor
@@ -55,10 +66,7 @@ export async function discover(source: Source, context: DiscoverContext): Promis
   let entries = 0
   for (let pages = 1; ; pages++) {
     signal.throwIfAborted()
-    const page = await withRetries(() => source.page(cursor), context.retry, {
-      signal,
-      onRetry: (err, delayMs) => log.warn({ err, source: source.name, delayMs }, 'listing failed, will be tried again'),
-    })
+    const page = await askPage(source, { cursor, isResumed: pages === 1 && cursor !== undefined }, context)
     if (page.refused > 0)
       log.warn({ source: source.name, entries: page.refused }, 'malformed entries of a listing were left out')
     emptyPages = page.rows.length === 0 ? emptyPages + 1 : 0
@@ -66,15 +74,49 @@ export async function discover(source: Source, context: DiscoverContext): Promis
     if (repeats)
       log.warn({ source: source.name, cursor: page.cursor }, 'the listing repeats itself; its pass ends here')
     const finished = page.cursor === undefined || repeats || emptyPages >= maxEmptyPages
-    await state.commitPage({ source: source.name, cursor: page.cursor ?? cursor, repos: page.rows, finished })
-    context.onPage()
+    const outcome = await state.commitPage({
+      source: source.name,
+      cursor: page.cursor ?? cursor,
+      repos: page.rows,
+      finished,
+      host: source.host,
+      hostIsTrusted: context.trustHosts,
+    })
+    context.onPage(outcome)
+    progress.listed += page.rows.length
+    progress.refused += page.refused
     if (finished) return
     cursor = page.cursor
     entries += page.rows.length
-    if (pages % pagesBetweenChecks !== 0) continue
-    const { discovered } = await state.readBalance()
-    if (entries <= maxEntries(discovered)) continue
-    const message = `${source.name} has listed ${entries} entries for ${discovered} repos, and goes on`
-    throw new IndexerError('ListingEndless', message, { details: { source: source.name, entries, discovered } })
+    await refuseEndless(source, { pages, entries }, context)
   }
+}
+
+/** A cursor of an earlier run that the source does not know any more begins the pass anew. */
+async function askPage(
+  source: Source,
+  { cursor, isResumed }: { cursor: string | undefined; isResumed: boolean },
+  { retry, signal, log }: DiscoverContext,
+): Promise<Page<Listed>> {
+  const onRetry = (err: unknown, delayMs: number) =>
+    log.warn({ err, source: source.name, delayMs }, 'listing failed, will be tried again')
+  try {
+    return await withRetries(() => source.page(cursor), retry, { signal, onRetry })
+  } catch (error) {
+    if (!isResumed || !(error instanceof IndexerError) || error.code !== 'XrpcRefused') throw error
+    log.warn({ err: error, source: source.name, cursor }, 'the cursor is no longer known; the listing begins anew')
+    return await withRetries(() => source.page(undefined), retry, { signal, onRetry })
+  }
+}
+
+async function refuseEndless(
+  source: Source,
+  { pages, entries }: { pages: number; entries: number },
+  { state }: DiscoverContext,
+): Promise<void> {
+  if (source.maxEntries === undefined && pages % pagesBetweenChecks !== 0) return
+  const most = source.maxEntries ?? maxEntries((await state.readBalance()).discovered)
+  if (entries <= most) return
+  const message = `${source.name} has listed ${entries} entries, more than the ${Math.floor(most)} it can have, and goes on`
+  throw new IndexerError('ListingEndless', message, { details: { source: source.name, entries, most } })
 }

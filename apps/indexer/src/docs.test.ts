@@ -1,6 +1,6 @@
 // The pages that repeat what the code says: each block between `<!-- name -->` and `<!-- /name -->` must be what the code
 // gives. `DOCS=write npx vitest run apps/indexer/src/docs.test.ts` writes them.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { describeDefault, optionTable } from './options.ts'
@@ -30,6 +30,35 @@ test('every test file that ARCHITECTURE.md names is there', () => {
   )
   const missing = [...new Set([...named].map(([, path]) => path ?? ''))].filter((path) => !existsSync(join(root, path)))
   expect(missing).toEqual([])
+})
+
+/** A path in backquotes, then texts in quotes: each the name of a test in that file, or the beginning or a part of one. */
+test('every test that docs/hazards.md names is there', () => {
+  const page = readFileSync(join(root, 'docs/hazards.md'), 'utf8')
+  const named = [...page.matchAll(/`((?:apps|packages|testing)\/[\w./-]+\.test\.ts)`((?:,? "[^"]+")+)/g)]
+  const missing = named.flatMap(([, path = '', names = '']) => {
+    const source = readFileSync(join(root, path), 'utf8')
+    return [...names.matchAll(/"([^"]+)"/g)].flatMap(([, name = '']) =>
+      source.includes(name) ? [] : `${path}: ${name}`,
+    )
+  })
+  expect(missing).toEqual([])
+  expect(named.length).toBeGreaterThan(40)
+})
+
+test('every switch of the fake network is thrown by a test, and docs/hazards.md has it', () => {
+  const page = readFileSync(join(root, 'docs/hazards.md'), 'utf8')
+  const folder = join(root, 'testing/network')
+  const tests = readdirSync(folder).filter((file) => file.endsWith('.test.ts'))
+  const thrown = tests.map((file) => readFileSync(join(folder, file), 'utf8')).join('\n')
+  const switches = ['listings', 'repos', 'cars', 'identities'].flatMap((kind) => {
+    const source = readFileSync(join(folder, `fake-${kind}.ts`), 'utf8')
+    const [, table = ''] = /^const \w+Faults = \{\n(.*?)^\} as const/ms.exec(source) ?? []
+    return [...table.matchAll(/^ {2}(?:'([^'\n]+)'|"([^"\n]+)"|(\w+)): /gm)].map(([, a, b, c]) => a ?? b ?? c ?? '')
+  })
+  expect(switches.length).toBeGreaterThan(50)
+  expect(switches.filter((name) => !page.includes(`"${name}"`))).toEqual([])
+  expect(switches.filter((name) => !thrown.includes(`'${name}'`) && !thrown.includes(`"${name}"`))).toEqual([])
 })
 
 function stateTable(): string {

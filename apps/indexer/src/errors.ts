@@ -19,13 +19,15 @@ export const errorCodes = {
   BadConfig: 'stop-run',
   /** A view must change for the new config, but a view or function of yours depends on it. Drop yours, start again, make it anew. */
   SchemaInUse: 'stop-run',
+  /** `--citus`, but the database has no such extension. Make it on the coordinator: `create extension citus`; or leave the option out. */
+  CitusMissing: 'stop-run',
   /** The database cannot be reached, or was lost and did not come back. Start again: nothing that was done is lost. */
   DatabaseUnavailable: 'stop-run',
   /** The database's disk is full, or it has no memory left. Free some and start again: what was committed stays. */
   DatabaseFull: 'stop-run',
   /** A key was there already, which the fence excludes: a bug. Report it with the message. */
   DuplicateKey: 'stop-run',
-  /** Another process lists this source: two runs share it. Stop one of them. */
+  /** Another process lists this source, for this one was taken for dead. Waited for: it goes on when that process is done or dead. */
   SourceTaken: 'stop-run',
   /** The database went away, or had a deadlock, while a large repo was written; nothing of it was. The repo is tried again. */
   WriteInterrupted: 'retry',
@@ -41,7 +43,7 @@ export const errorCodes = {
   EmbeddedDatabaseFailed: 'stop-run',
   /** The servers of `demo` did not start; the message says why. */
   DemoFailed: 'stop-run',
-  /** The listing has given more entries than there are repos, so it repeats itself without end. Another relay may do better. */
+  /** The listing has given more entries than it can have, so it repeats itself or invents accounts. The next run goes on behind them. */
   ListingEndless: 'fail-repo',
 
   // What a repo turned out to be: index-repo.ts.
@@ -55,6 +57,18 @@ export const errorCodes = {
   RepoUnstable: 'retry',
   /** A walk needed the disk and the disk had no room. Free some or set `--spill-dir`; the repo is tried again. */
   SpillDiskFull: 'retry',
+
+  // The archive: archive.ts, reproject.ts.
+  /** The disk of the archive is full, or its folder cannot be written. Make room and start again, or go on without `--archive`: nothing is lost. */
+  ArchiveUnwritable: 'stop-run',
+  /** The archive has no CAR of a repo. `reproject` leaves its rows as they are; `run` fetches it if the config wants more. */
+  ArchiveMissing: 'fail-repo',
+  /** The archived CAR is of another commit than the stored rows. As with `ArchiveMissing`. */
+  ArchiveOutdated: 'fail-repo',
+  /** An archived CAR is cut short or cannot be read. As with `ArchiveMissing`; the next fetch of the repo replaces it. */
+  ArchiveDamaged: 'fail-repo',
+  /** `reproject` wants the database for itself, and another indexer process works on it; or the other way round. Wait, or stop that. */
+  DatabaseBusy: 'stop-run',
 
   // One record: project/. It is a row in `rejects` with its bytes; `rejects replay` tries it again.
   /** The block is not strict DAG-CBOR, or not a map. The message says what and at which byte. */
@@ -121,6 +135,8 @@ export const errorCodes = {
   DidInvalid: 'fail-repo',
   /** The directory, or the domain of a did:web, does not know the DID. */
   DidNotFound: 'fail-repo',
+  /** Neither a DID nor a handle, or a handle whose domain names no DID, by DNS or by /.well-known/atproto-did. */
+  HandleNotFound: 'fail-repo',
   /** The identity was deleted at the directory. */
   DidTombstoned: 'gone',
   /** The DID document is of another DID, or lacks a PDS or a usable signing key; `details.missing` says which. */
@@ -149,6 +165,7 @@ const walkErrorClasses: Partial<Record<RepoStreamErrorCode, ErrorClass>> = {
   MissingBlock: 'retry',
   DiskFull: 'retry',
   DiskFailed: 'retry',
+  StoreBudgetSpent: 'retry',
 }
 
 /** Codes of repo-stream that only a bug of ours can cause. */
@@ -164,6 +181,6 @@ export function errorClass(error: unknown): ErrorClass | undefined {
 /** 2 for a mistake of the caller, 75 for what may go away by itself, 1 for a bug. */
 export function exitCodeOf(error: unknown): 1 | 2 | 75 {
   if (!(error instanceof IndexerError)) return 1
-  if (error.code === 'BadUsage' || error.code === 'BadConfig') return 2
+  if (error.code === 'BadUsage' || error.code === 'BadConfig' || error.code === 'CitusMissing') return 2
   return error.code === 'DuplicateKey' ? 1 : 75
 }

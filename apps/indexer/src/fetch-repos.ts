@@ -15,19 +15,23 @@ import type { News } from './wakeup.ts'
 
 /** Finished repos whose transaction is still to come; past this nothing new is fetched. */
 const maxUnwritten = 4000
-/** New fetches wait above this share of the memory limit, so that those under way need not go to the disk. */
+/** New fetches wait above this share of the limits, so that those under way need not go to the disk, and find room there. */
 const busyShare = 0.75
 /** The database is asked for hosts with work this often, or so rarely that it costs at most a twentieth of the time. */
 const minLookForWorkMs = 200
+/** One slow look, as when this thread was busy meanwhile, must not leave hosts idle. */
+const maxLookForWorkMs = 5_000
 
 export interface FetchContext {
   state: State
   hosts: Hosts
-  /** One repo, from its host to its rows. */
-  indexRepo: (claim: ClaimedRepo) => Promise<IndexedRepo>
+  /** One repo, from its host to its rows; `onHuge` is called when the download grows huge. */
+  indexRepo: (claim: ClaimedRepo, onHuge: () => void) => Promise<IndexedRepo>
   /** Commits what is finished without waiting for more. */
   flush: () => void
   budget: MemoryBudget
+  /** The disk that all walks share. */
+  spills: MemoryBudget
   resolver: Resolver
   metrics: RunMetrics
   log: Log
@@ -37,10 +41,12 @@ export interface FetchContext {
   resolved: News
   /** False once no repo can become due any more: then the stage ends when nothing is in flight. */
   moreToCome: () => Promise<boolean>
+  /** Writes down what is known of hosts; another process that takes one over goes on from there. */
+  saveHosts: () => Promise<void>
 }
 
 export async function fetchRepos(context: FetchContext): Promise<void> {
-  const { hosts, budget, resolved, signal } = context
+  const { state, hosts, budget, spills, resolved, signal } = context
   const queues = new HostQueues(context)
   const wakeup = resolved.bell
   const inFlight = new Set<Promise<void>>()
@@ -66,10 +72,13 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
       if (Date.now() >= lookAtMs || (inFlight.size === 0 && heard !== resolved.times)) {
         heard = resolved.times
         const startedMs = Date.now()
-        await queues.lookForWork()
-        lookAtMs = Date.now() + Math.max(minLookForWorkMs, (Date.now() - startedMs) * 20)
+        const hasWork = await queues.lookForWork()
+        await state.setIdle(!hasWork && inFlight.size === 0)
+        const pauseMs = Math.min(maxLookForWorkMs, (Date.now() - startedMs) * 20)
+        lookAtMs = Date.now() + Math.max(minLookForWorkMs, pauseMs)
       }
-      const full = budget.heldBytes > budget.limitBytes * busyShare || unwritten.size >= maxUnwritten
+      // A process that was stopped and goes on may have lost its hosts to others: it asks when a beat has told.
+      const full = !state.isSure || isBusy(budget) || isBusy(spills) || unwritten.size >= maxUnwritten
       const turn = full ? { waitMs: undefined } : hosts.next()
       if ('origin' in turn) {
         track(
@@ -93,13 +102,18 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
   }
 }
 
+const isBusy = ({ heldBytes, limitBytes }: MemoryBudget): boolean => heldBytes > limitBytes * busyShare
+
 /** One repo, whatever happens to it; what is left to wait for is the commit of its rows. Throws only what stops the run. */
 async function fetchOne(claim: ClaimedRepo, context: FetchContext): Promise<{ settled: Promise<void> } | undefined> {
   const { hosts, metrics, log } = context
   const startedMs = performance.now()
+  let huge = false
   try {
-    const indexed = await context.indexRepo(claim)
-    hosts.finished(claim.host, 'ok')
+    const indexed = await context.indexRepo(claim, () => {
+      huge ||= hosts.grewHuge(claim.host)
+    })
+    hosts.finished(claim.host, 'ok', { huge })
     const { rows, rejected, spilled } = indexed
     const settled = indexed.written.then(
       (outcome) => {
@@ -113,7 +127,7 @@ async function fetchOne(claim: ClaimedRepo, context: FetchContext): Promise<{ se
     )
     return { settled } // in an object: a promise that an async function returns is awaited first
   } catch (error) {
-    hosts.finished(claim.host, { error })
+    hosts.finished(claim.host, { error }, { huge })
     await settle(claim, error, context)
     return undefined
   }

@@ -13,6 +13,8 @@ export interface FetchContext {
   turn?: ((origin: string) => Promise<void>) | undefined
   /** Decoded bytes of one body. */
   maxBytes?: number | undefined
+  /** Told of every decoded chunk. */
+  onBytes?: ((bytes: number) => void) | undefined
 }
 
 export interface ResponseSeen {
@@ -35,7 +37,7 @@ export interface XrpcRequest {
 }
 
 export async function askXrpc(request: XrpcRequest, context: FetchContext): Promise<HttpAnswer> {
-  const { http, signal, onResponse, maxBytes } = context
+  const { http, signal, onResponse, maxBytes, onBytes } = context
   const kind = request.method === 'com.atproto.sync.getRepo' ? 'repo' : 'other'
   if (kind === 'other') await context.turn?.(request.host)
   const requestedAtMs = Date.now()
@@ -44,6 +46,7 @@ export async function askXrpc(request: XrpcRequest, context: FetchContext): Prom
     accept: request.accept,
     signal,
     maxBytes,
+    onBytes,
     onResponse: ({ url, status, headers }) => {
       rateLimit = readRateLimit(headers, Date.now())
       onResponse?.({ origin: url.origin, kind, status, rateLimit, requestedAtMs })

@@ -12,7 +12,7 @@ export async function finishVerb(options: Options, io: RunIo): Promise<{ output:
   const result = await finish(opened.database, { config, signal: io.signal, onProgress: showIndexes(io) })
   if (result.busy) return { output: 'Another process is building indexes.\n', exitCode: 75 }
   const lines = [
-    ...result.dropped.map((name) => `dropped  ${name} (left half built)`),
+    ...result.dropped.map((name) => `dropped  ${name} (half built, or out of date)`),
     ...result.built.map(({ name, ms, bytes }) => `built    ${name}  ${duration(ms)}  ${size(bytes)}`),
     `${result.built.length} built, ${result.present.length} were there`,
   ]

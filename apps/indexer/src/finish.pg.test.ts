@@ -10,10 +10,10 @@ const config = await resolveConfig({
       columns: { created_at: 'timestamptz', subject_uri: { type: 'at-uri', path: 'subject.uri' } },
       indexes: ['created_at', 'subject_uri'],
     },
-    'app.bsky.feed.post': { columns: { langs: 'text[]' }, indexes: ['langs'] },
+    'app.bsky.feed.post': { columns: { langs: 'text[]', embed: 'jsonb' }, indexes: ['langs', 'embed'] },
   },
 })
-const names = ['like_rows_created_at_idx', 'like_rows_subject_uri_idx', 'post_rows_langs_idx']
+const names = ['like_rows_created_at_idx', 'like_rows_subject_uri_idx', 'post_rows_langs_idx', 'post_rows_embed_idx']
 
 async function openWithLikes(count: number): Promise<TestDatabase> {
   const database = await openTestDatabase()
@@ -35,8 +35,21 @@ test('indexes are built once, while writers write, and then used', async () => {
   expect(first.built.map((index) => index.name)).toEqual(names)
   expect(first.built.every((index) => index.bytes > 0)).toBe(true)
   expect(await finish(database, { config })).toEqual({ busy: false, built: [], dropped: [], present: names })
-  const { rows } = await database.pool.query(`explain select * from "like" where subject_uri = 'at://77'`)
-  expect(JSON.stringify(rows)).toContain('like_rows_subject_uri_idx')
+  const plan = async (sql: string) => JSON.stringify((await database.pool.query(`explain ${sql}`)).rows)
+  expect(await plan(`select * from "like" where subject_uri = 'at://77'`)).toContain('like_rows_subject_uri_idx')
+  await database.pool.query(
+    `insert into post_rows (repo, rkey, cid, embed) select i, 'a', '', '{"alt":' || i || '}' from generate_series(1, 9000) i`,
+  )
+  await database.pool.query('vacuum analyze post_rows')
+  const found = `select did, embed from post where embed @> '{"alt": 77}'`
+  expect(await plan(found)).toContain('post_rows_embed_idx')
+  expect((await database.pool.query(found)).rows).toEqual([{ did: null, embed: { alt: 77 } }])
+})
+
+test('an index on what rows hold, from before short forms, is built again on what views show', async () => {
+  await using database = await openWithLikes(100)
+  await database.pool.query('create index like_rows_subject_uri_idx on like_rows (subject_uri)')
+  expect(await finish(database, { config })).toMatchObject({ dropped: ['like_rows_subject_uri_idx'], present: [] })
 })
 
 test('an index that was cancelled half built is dropped and built again', async () => {
@@ -67,7 +80,7 @@ test('only one process builds', async () => {
 test('text that is too long for an index that came later becomes null, and its original is kept', async () => {
   await using database = await openWithLikes(10)
   const long = Array.from({ length: 400 }, (_, i) => `ü${i * 7_919}`).join('') // nothing that compresses into an entry
-  await database.pool.query(`update like_rows set subject_uri = $1 where rkey = '0000000000007'`, [long])
+  await database.pool.query(`update like_rows set subject_uri = '=' || $1 where rkey = '0000000000007'`, [long])
   expect((await finish(database, { config })).built.map((index) => index.name)).toEqual(names)
   const rows = await database.pool.query(`select count(*)::int as nulls from like_rows where subject_uri is null`)
   expect(rows.rows).toEqual([{ nulls: 1 }])

@@ -2,12 +2,12 @@
 // Writers go on meanwhile (`concurrently`). The surprise: an index that a kill left half built is there but invalid; it is
 // dropped and built again, and that is all that resuming takes.
 import type { Pool, PoolClient } from 'pg'
-import type { ColumnType, Config } from './config.ts'
+import type { Column, ColumnType, Config } from './config.ts'
 import { CounterChanges, counterWriter } from './counters.ts'
 import { sqlState } from './database-errors.ts'
 import type { OddityCode } from './project/oddity.ts'
 import { type IndexStatement, indexStatements } from './schema-indexes.ts'
-import { quoteName } from './schema-sql.ts'
+import { quoteName, wholeValue } from './schema-sql.ts'
 
 export interface FinishOptions {
   config: Config
@@ -32,7 +32,7 @@ export interface FinishResult {
   /** Another process is at it; nothing was done. */
   busy: boolean
   built: { name: string; ms: number; bytes: number }[]
-  /** Left half built by a kill, and dropped. */
+  /** Left half built by a kill, or made for values in another form, and dropped. */
   dropped: string[]
   /** Were there before. */
   present: string[]
@@ -47,6 +47,7 @@ export async function finish(database: { pool: Pool; schema: string }, options: 
     const { rows } = await client.query<{ ours: boolean }>(tryLock, [finishLock, schema])
     if (rows[0]?.ours !== true) return { ...result, busy: true }
     await client.query(raiseSettings, [options.maintenanceMemory ?? '256MB', parallelWorkers])
+    await client.query(noticeKills).catch(() => undefined) // a server on Windows cannot
     await buildMissing({ client, pool, schema, options, result })
     return result
   } finally {
@@ -59,6 +60,7 @@ async function letGo(client: PoolClient, schema: string): Promise<void> {
   try {
     await client.query('rollback')
     await client.query('reset maintenance_work_mem; reset max_parallel_maintenance_workers')
+    await client.query('reset client_connection_check_interval')
     await client.query('select pg_advisory_unlock($1, hashtext($2))', [finishLock, schema])
     client.release()
   } catch {
@@ -74,8 +76,10 @@ interface Build {
   result: FinishResult
 }
 
-const finishLock = 7_346_114 // any number: one process builds, whatever the others think
+export const finishLock = 7_346_114 // any number: one process builds, whatever the others think
 const tryLock = 'select pg_try_advisory_lock($1, hashtext($2)) as ours'
+/** Else the server builds on for a process that is dead, and its lock keeps others from building. */
+const noticeKills = `set client_connection_check_interval = '1s'`
 /** Beside the one that leads; Postgres takes fewer for a small table, and never more than its `max_parallel_workers`. */
 const parallelWorkers = 4
 // What the server has is kept where it is more. 32 MB a worker is what Postgres wants before it takes one.
@@ -92,8 +96,10 @@ async function buildMissing(build: Build): Promise<void> {
   const { client, schema, options, result } = build
   const there = await readIndexes(client, schema)
   const wanted = indexStatements(options.config, schema)
-  const missing = wanted.filter((index) => there.get(index.name) !== true)
-  result.present.push(...wanted.filter((index) => there.get(index.name) === true).map((index) => index.name))
+  const isThere = ({ name, isExpression }: IndexStatement) =>
+    there.get(name) === (isExpression ? 'expression' : 'columns')
+  const missing = wanted.filter((index) => !isThere(index))
+  result.present.push(...wanted.filter(isThere).map((index) => index.name))
   for (const { name } of missing) {
     if (!there.has(name)) continue
     await client.query(`drop index concurrently if exists ${schema}.${quoteName(name)}`)
@@ -107,14 +113,15 @@ async function buildMissing(build: Build): Promise<void> {
     await client.query(`analyze ${schema}.${quoteName(table)}`)
 }
 
-/** By name: valid or not. */
-async function readIndexes(client: PoolClient, schema: string): Promise<Map<string, boolean>> {
-  const { rows } = await client.query<{ name: string; valid: boolean }>(listIndexes, [schema])
-  return new Map(rows.map((row) => [row.name, row.valid]))
+/** By name: what is indexed, and null for one that is not usable. */
+async function readIndexes(client: PoolClient, schema: string): Promise<Map<string, string | null>> {
+  const { rows } = await client.query<{ name: string; indexed: string | null }>(listIndexes, [schema])
+  return new Map(rows.map((row) => [row.name, row.indexed]))
 }
 
 const listIndexes = `
-  select c.relname as name, i.indisvalid and i.indisready as valid
+  select c.relname as name, case when not (i.indisvalid and i.indisready) then null
+    when i.indexprs is null then 'columns' else 'expression' end as indexed
   from pg_index i
   join pg_class c on c.oid = i.indexrelid
   join pg_namespace n on n.oid = c.relnamespace
@@ -164,7 +171,7 @@ async function shortenFor({ client, schema, options }: Build, index: IndexStatem
     if (!index.columns.includes(column.name) || !isPlainText(column.type) || table?.generic !== false) continue
     const values = [column.maxBytes, table.collections[0], column.name, 'TextTooLongForIndex' satisfies OddityCode]
     await client.query('begin')
-    const { rowCount } = await client.query(shorten(schema, index.rowsName, column.name), values)
+    const { rowCount } = await client.query(shorten(schema, index.rowsName, column), values)
     const changes = new CounterChanges()
     changes.add('oddities', rowCount ?? 0)
     await changes.write(client, counterWriter(0, 0))
@@ -177,11 +184,12 @@ function isPlainText(type: ColumnType): boolean {
 }
 
 /** The original as CBOR: a text head with four bytes of length, then the text. */
-function shorten(schema: string, rowsName: string, column: string): string {
-  const name = quoteName(column)
+function shorten(schema: string, rowsName: string, column: Column): string {
+  const name = quoteName(column.name)
+  const value = wholeValue(schema, column, '')
   return `
   with long as (
-    select repo, rkey, ${name} as original from ${schema}.${quoteName(rowsName)} where octet_length(${name}) > $1 for update
+    select repo, rkey, ${value} as original from ${schema}.${quoteName(rowsName)} where octet_length(${value}) > $1 for update
   ), shortened as (
     update ${schema}.${quoteName(rowsName)} t set ${name} = null from long l where t.repo = l.repo and t.rkey = l.rkey
   )

@@ -117,6 +117,11 @@ export class Bucket {
     this.setPace(limit, windowMs)
   }
 
+  /** Another process asked this host until now: there is no burst left, whatever it left unused. */
+  takeOver(nowMs: number): void {
+    this.dueMs = Math.max(this.dueMs, nowMs + this.burstMs + this.intervalMs)
+  }
+
   private learnLimit(
     limit: number,
     said: RateLimit,

@@ -3,27 +3,22 @@
 // changed is written. Loss of the last seconds costs a few requests, so nothing waits for these writes.
 import type { Database } from './database.ts'
 import { ask } from './database-transact.ts'
-import type { HostRow, Hosts } from './hosts.ts'
+import type { RememberedHost } from './host-leases.ts'
+import type { HostRow, Hosts, RestoredHost } from './hosts.ts'
 
 export interface HostsMemory extends AsyncDisposable {
   save(): Promise<void>
 }
 
-const saveEveryMs = 10_000
+/** Soon: a process that takes hosts over from one that was killed goes on from here. */
+const saveEveryMs = 2_000
 
 export async function keepHosts(hosts: Hosts, { pool }: Database): Promise<HostsMemory> {
   const saved = new Map<string, string>()
-  const { rows } = await ask<SavedHost>(pool, selectHosts)
-  for (const { origin, coolUntil, limits } of rows) {
-    const { limit, windowMs = 0, deadSince } = limits ?? {}
-    saved.set(origin, '')
-    hosts.restore({
-      origin,
-      limit: windowMs > 0 ? limit : undefined,
-      windowMs,
-      coolUntilMs: coolUntil?.getTime(),
-      deadSinceMs: deadSince === undefined ? undefined : Date.parse(deadSince),
-    })
+  const { rows } = await ask<RememberedHost>(pool, selectHosts)
+  for (const row of rows) {
+    saved.set(row.origin, '')
+    hosts.restore(restored(row))
   }
 
   async function save(): Promise<void> {
@@ -50,24 +45,35 @@ export async function keepHosts(hosts: Hosts, { pool }: Database): Promise<Hosts
   }
 
   let saving = Promise.resolve()
+  /** One after the other: what `saved` has is in the database when it returns. */
+  const saveInTurn = (): Promise<void> => {
+    const saved = saving.then(save)
+    saving = saved.catch(() => undefined)
+    return saved
+  }
   const timer = setInterval(() => {
     // A database that is gone stops the run elsewhere; here it only means that less is remembered.
-    saving = saving.then(save).catch(() => saved.clear())
+    void saveInTurn().catch(() => saved.clear())
   }, saveEveryMs)
   return {
-    save,
+    save: saveInTurn,
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
-      await saving
-      await save()
+      await saveInTurn()
     },
   }
 }
 
-interface SavedHost {
-  origin: string
-  coolUntil: Date | null
-  limits: { limit?: number; windowMs?: number; deadSince?: string } | null
+/** As the scheduler takes it up. */
+export function restored({ origin, coolUntil, limits }: Omit<RememberedHost, 'hostId'>): RestoredHost {
+  const { limit, windowMs = 0, deadSince } = limits ?? {}
+  return {
+    origin,
+    limit: windowMs > 0 ? limit : undefined,
+    windowMs,
+    coolUntilMs: coolUntil?.getTime(),
+    deadSinceMs: deadSince === undefined ? undefined : Date.parse(deadSince),
+  }
 }
 
 /** What is worth remembering; `remaining` is not, it is stale at once. */

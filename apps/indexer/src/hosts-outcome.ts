@@ -13,12 +13,13 @@ export function turnOutcome(result: TurnResult): TurnOutcome {
   if (result === 'ok') return 'answered'
   if (result === 'unused') return 'unused'
   const { error } = result
-  if (error instanceof RepoStreamError)
-    return error.code === 'DiskFull' || error.code === 'DiskFailed' ? 'none' : 'answered'
+  if (error instanceof RepoStreamError) return ourTroubles.has(error.code) ? 'none' : 'answered'
   if (!(error instanceof IndexerError)) return 'none'
   if (failedCodes.has(error.code)) return 'failed'
   return answeredCodes.has(error.code) ? 'answered' : 'none'
 }
+
+const ourTroubles = new Set<string>(['DiskFull', 'DiskFailed', 'StoreBudgetSpent'])
 
 const failedCodes = new Set<string>([
   'DnsFailed',

@@ -21,8 +21,8 @@ export const defaultHostLimits = {
   recoveryMs: 600_000,
   /** `ratelimit-reset` and `date` have whole seconds. */
   resetMarginMs: 1000,
-  /** The pace is what limits a host that is well; this is halved when it is not. 20 a second at 12 seconds each. */
-  hostConcurrency: 256,
+  /** The pace is what limits a host that is well; this is halved when it is not. 20 a second at 6 seconds each; `--host-concurrency`. */
+  hostConcurrency: 128,
   /** Fewer than any limit that makes sense for a window. */
   firstConcurrency: 20,
   /** With one failure in 20, five in a row are met every 3 million requests. */
@@ -84,6 +84,10 @@ export interface HostRow {
   coolUntilMs: number | undefined
 }
 
+export interface RestoredHost extends Pick<HostRow, 'origin' | 'limit' | 'windowMs' | 'deadSinceMs' | 'coolUntilMs'> {
+  takenOver?: boolean
+}
+
 interface Host {
   readonly origin: string
   /** Repos that wait for a turn, as far as is known. */
@@ -115,8 +119,8 @@ export interface Hosts {
   /** A download that turned out huge leaves its slot to another. False: the lane is full. */
   grewHuge(origin: string): boolean
   describe(): HostRow[]
-  /** Takes up what `describe` said before a restart. */
-  restore(row: Pick<HostRow, 'origin' | 'limit' | 'windowMs' | 'deadSinceMs' | 'coolUntilMs'>): void
+  /** Takes up what `describe` said before a restart; `takenOver`: or in another process, which may have asked just now. */
+  restore(row: RestoredHost): void
 }
 
 export function createHosts(options: HostsOptions): Hosts {
@@ -245,9 +249,10 @@ class Scheduler {
     }))
   }
 
-  restore({ origin, limit, windowMs, deadSinceMs, coolUntilMs }: Parameters<Hosts['restore']>[0]): void {
+  restore({ origin, limit, windowMs, deadSinceMs, coolUntilMs, takenOver }: RestoredHost): void {
     const host = this.host(origin)
     if (limit !== undefined) host.repo.restore(limit, windowMs)
+    if (takenOver) host.repo.takeOver(this.now())
     if (deadSinceMs !== undefined && coolUntilMs !== undefined) host.health.restore(deadSinceMs, coolUntilMs)
     this.file(host, this.now())
   }

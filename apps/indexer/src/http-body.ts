@@ -16,31 +16,76 @@ export interface BodyOptions {
   limits: HttpLimits
   /** The caller's; its reason is thrown as it is. */
   signal: AbortSignal | undefined
+  /** Told of every decoded chunk. */
+  onBytes: ((bytes: number) => void) | undefined
+}
+
+/** Whoever ends it early calls `return`, as `for await` does; an error has ended it already. */
+export interface ByteStream extends AsyncIterableIterator<Uint8Array, undefined, undefined> {
+  return(): Promise<IteratorResult<Uint8Array, undefined>>
 }
 
 /** What `accept-encoding` may offer: what `decoderFor` decodes. */
 export const acceptedEncodings = 'gzip, br, zstd'
 
-export async function* readBody(raw: RawBody, options: BodyOptions): AsyncGenerator<Uint8Array, void, void> {
-  const meter = new BodyMeter(raw, options)
-  let decoder: Decoder | undefined
-  try {
-    decoder = decoderFor(options)
-    const next = decoder === undefined ? () => raw.next() : decoded(raw, decoder, meter)
-    for (;;) {
-      const chunk = await meter.wait(next())
-      if (chunk === undefined) return
-      if (decoder === undefined) meter.encodedBytes += chunk.length
-      meter.countDecoded(chunk.length)
-      yield chunk
+export function readBody(raw: RawBody, options: BodyOptions): ByteStream {
+  return new Body(raw, options)
+}
+
+/** No generator: those of a tiny repo's three layers cost more than its bytes. */
+class Body implements ByteStream {
+  readonly #raw: RawBody
+  readonly #options: BodyOptions
+  readonly #meter: BodyMeter
+  #decoder: Decoder | undefined
+  #pull: (() => Chunk | Promise<Chunk>) | undefined
+  #ended = false
+
+  constructor(raw: RawBody, options: BodyOptions) {
+    this.#raw = raw
+    this.#options = options
+    this.#meter = new BodyMeter(raw, options)
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    if (this.#ended) return { done: true, value: undefined }
+    try {
+      this.#pull ??= this.#open()
+      const pulled = this.#pull()
+      const chunk = pulled instanceof Promise ? await this.#meter.wait(pulled) : pulled
+      if (chunk === undefined) return await this.return()
+      if (this.#decoder === undefined) this.#meter.encodedBytes += chunk.length
+      this.#meter.countDecoded(chunk.length)
+      this.#options.onBytes?.(chunk.length)
+      return { done: false, value: chunk }
+    } catch (error) {
+      const { signal, url } = this.#options
+      this.#stop()
+      if (signal?.aborted) throw signal.reason
+      throw this.#meter.verdict ?? httpFailure(error, url, 'body')
     }
-  } catch (error) {
-    if (options.signal?.aborted) throw options.signal.reason
-    throw meter.verdict ?? httpFailure(error, options.url, 'body')
-  } finally {
-    meter.stop()
-    decoder?.destroy()
-    raw.destroy()
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
+    this.#stop()
+    return { done: true, value: undefined }
+  }
+
+  #open(): () => Chunk | Promise<Chunk> {
+    const decoder = decoderFor(this.#options)
+    this.#decoder = decoder
+    return decoder === undefined ? () => this.#raw.next() : decoded(this.#raw, decoder, this.#meter)
+  }
+
+  #stop(): void {
+    this.#ended = true
+    this.#meter.stop()
+    this.#decoder?.destroy()
+    this.#raw.destroy()
   }
 }
 
@@ -112,9 +157,8 @@ class BodyMeter {
     this.options = options
   }
 
-  /** A chunk that is already here costs no timer. */
-  async wait(chunk: Chunk | Promise<Chunk>): Promise<Chunk> {
-    if (!(chunk instanceof Promise)) return chunk
+  /** A chunk that is already here is not waited for, and costs no timer. */
+  async wait(chunk: Promise<Chunk>): Promise<Chunk> {
     const { minimumRateWindowMs, bodyTimeoutMs } = this.options.limits
     this.timer ??= setInterval(() => this.tick(), Math.min(1000, minimumRateWindowMs / 4, bodyTimeoutMs / 4))
     this.waitingSince = performance.now()

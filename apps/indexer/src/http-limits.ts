@@ -21,8 +21,8 @@ export const defaultHttpLimits = {
   expansionFreeBytes: 8 * 1024 ** 2,
   /** A relay's 302 is one; a PDS behind a new name makes it two. */
   maxRedirects: 5,
-  /** Sockets to one origin, whatever the callers do. */
-  maxConnectionsPerHost: 64,
+  /** Sockets to one origin and of one thread, whatever the callers do: more than `--host-concurrency`, which decides. */
+  maxConnectionsPerHost: 256,
   /** An idle socket is kept this long, so that thousands of small hosts do not each keep a file handle. */
   keepAliveMs: 4_000,
   /** At most this long if the host offers more. */

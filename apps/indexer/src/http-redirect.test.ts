@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { openTestHttp, readAll, startTestServer, trickle } from './http-test-server.ts'
+import { startTlsHost } from './testing-tls.ts'
+
+/** A handshake takes longer than the fast limits on a busy machine. */
+const patient = { connectTimeoutMs: 20_000, headersTimeoutMs: 20_000 }
 
 describe('a redirect', () => {
   it('is followed, each hop is reported, and the last one is the answer', async () => {
@@ -45,6 +49,36 @@ describe('a redirect', () => {
       await expect(http.get(server.origin)).rejects.toMatchObject({ code: 'RedirectRefused' })
     },
   )
+
+  it.each([
+    'https://127.0.0.1/',
+    'https://169.254.169.254/latest/meta-data',
+    'https://[::1]/',
+    'https://[::ffff:10.0.0.1]/',
+    'https://localhost/',
+    'https://2130706433/',
+  ])('into the private network is refused: %s', async (location) => {
+    await using host = await startTlsHost((_request, response) => void response.writeHead(302, { location }).end())
+    await using http = openTestHttp({ allowPrivateHosts: false, proxy: host.proxy, limits: patient })
+    await expect(http.get('https://pds.example/')).rejects.toMatchObject({ code: 'AddressRefused' })
+    expect(host.tunnels).toEqual(['pds.example:443'])
+  })
+
+  it('to http is refused', async () => {
+    const location = 'http://pds.example/'
+    await using host = await startTlsHost((_request, response) => void response.writeHead(302, { location }).end())
+    await using http = openTestHttp({ allowPrivateHosts: false, proxy: host.proxy, limits: patient })
+    await expect(http.get('https://pds.example/')).rejects.toMatchObject({ code: 'RedirectRefused' })
+  })
+
+  it('to another public host is followed', async () => {
+    await using host = await startTlsHost((request, response) => {
+      if (request.url === '/there') response.end('here')
+      else response.writeHead(302, { location: 'https://pds.example/there' }).end()
+    })
+    await using http = openTestHttp({ allowPrivateHosts: false, proxy: host.proxy, limits: patient })
+    expect((await readAll(await http.get('https://pds.example/'))).toString()).toBe('here')
+  })
 
   it('with a body that never ends is left after a little', async () => {
     await using target = await startTestServer((_request, response) => void response.end('here'))

@@ -5,7 +5,7 @@
 import type { LookupFunction } from 'node:net'
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici'
 import { IndexerError } from './errors.ts'
-import { acceptedEncodings, readBody } from './http-body.ts'
+import { acceptedEncodings, type ByteStream, readBody } from './http-body.ts'
 import { exchange, type RawAnswer, type RawBody } from './http-exchange.ts'
 import { httpFailure } from './http-failure.ts'
 import { defaultHttpLimits, type HttpLimits } from './http-limits.ts'
@@ -36,6 +36,8 @@ export interface GetOptions {
   headersTimeoutMs?: number | undefined
   /** Called once per hop, redirects included, as soon as its headers are here. */
   onResponse?: (hop: { url: URL; status: number; headers: HeaderMap }) => void
+  /** Told of every decoded chunk of the body. */
+  onBytes?: ((bytes: number) => void) | undefined
 }
 
 export interface HttpAnswer {
@@ -44,7 +46,7 @@ export interface HttpAnswer {
   /** The one that answered, after redirects. */
   url: URL
   /** Decoded. To be iterated (once; leaving early is fine) or discarded, else the connection is held. */
-  body: AsyncIterable<Uint8Array>
+  body: ByteStream
   discard(): void
 }
 
@@ -74,7 +76,7 @@ export function openHttp(options: HttpOptions): Http {
   }
 
   async function get(target: string | URL, getOptions: GetOptions = {}): Promise<HttpAnswer> {
-    const { signal, maxBytes = limits.maxBodyBytes, onResponse } = getOptions
+    const { signal, maxBytes = limits.maxBodyBytes, onResponse, onBytes } = getOptions
     let url = checkedUrl(target, allowPrivateHosts, 'HostInvalid')
     for (let hop = 0; ; hop++) {
       if (signal?.aborted) throw signal.reason
@@ -86,7 +88,7 @@ export function openHttp(options: HttpOptions): Http {
       const location = redirectOf(status, headers)
       if (location === undefined) {
         const encoding = headerText(headers['content-encoding'])
-        const body = readBody(raw, { url: url.href, encoding, maxBytes, limits, signal })
+        const body = readBody(raw, { url: url.href, encoding, maxBytes, limits, signal, onBytes })
         return { status, headers, url, body, discard: () => raw.destroy() }
       }
       await passOver(raw)
@@ -124,13 +126,13 @@ function createDispatchers(options: HttpOptions, limits: HttpLimits): { direct: 
 }
 
 function checkedUrl(target: string | URL, allowPrivate: boolean, code: 'HostInvalid' | 'RedirectRefused'): URL {
-  const url = typeof target === 'string' && !URL.canParse(target) ? undefined : new URL(target)
+  const url = typeof target === 'string' ? URL.parse(target) : new URL(target)
   const secure = url?.protocol === 'https:' || (allowPrivate && url?.protocol === 'http:')
   if (!url || !secure || url.username !== '' || url.password !== '' || url.hostname === '') {
     const shown = String(target).slice(0, 500)
     throw new IndexerError(code, `${shown} is no https URL that may be asked`, { details: { url: shown } })
   }
-  url.hash = ''
+  if (url.hash !== '') url.hash = ''
   if (!allowPrivate) refusePrivateName(url.hostname)
   return url
 }

@@ -4,8 +4,9 @@ import type { MessagePort, Worker } from 'node:worker_threads'
 import type { Config } from './config.ts'
 import type { ResponseSeen } from './fetch-xrpc.ts'
 import type { HttpOptions } from './http.ts'
+import type { Parcel } from './parcel.ts'
 import type { SentError } from './sent-error.ts'
-import type { SentChunk, SentRepo, Transfer } from './sent-rows.ts'
+import type { SentChunk, Transfer } from './sent-rows.ts'
 import type { ClaimedRepo } from './state.ts'
 import type { RepoTotals, WriteOutcome } from './write.ts'
 
@@ -18,16 +19,22 @@ export interface IndexSetup {
   repoMemoryBytes: number
   /** Rows past this go to Postgres while the repo is walked, in a transaction of its own. */
   largeRepoBytes: number
+  /** Downloads past this need not keep their host's slot from others. */
+  hugeBytes: number
   spillDir: string
-  spillLimitBytes: number
+  spills: { limitBytes: number; shared: SharedArrayBuffer }
   verify: 'full' | 'structure'
+  /** Fetched CARs are kept there, or CARs are read from there and nobody is asked. */
+  archive?: { dir: string; use: 'keep' | 'read' } | undefined
 }
 
 export type ToThread =
   | { kind: 'index'; task: number; claim: ClaimedRepo }
   /** A chunk of a large repo was taken; another may come. */
   | { kind: 'more'; task: number }
-  /** How the rows of a repo ended. */
+  /** Their rows are safe. */
+  | { kind: 'committed'; tasks: readonly number[] }
+  /** How the rows of a repo ended otherwise. */
   | { kind: 'written'; task: number; outcome: WriteOutcome | SentError }
   | { kind: 'abort'; message: string }
   | { kind: 'close' }
@@ -35,14 +42,16 @@ export type ToThread =
 export type FromThread =
   | { kind: 'seen'; seen: ResponseSeen }
   | { kind: 'fetched'; bytes: number }
-  /** A small repo, ready to be written. */
-  | { kind: 'repo'; task: number; repo: SentRepo }
+  /** The download is larger than `hugeBytes` already. */
+  | { kind: 'huge'; task: number }
+  /** Small repos, ready to be written; their walks are closed. */
+  | { kind: 'parcel'; parcel: Parcel }
   /** A large one begins; its chunks follow, then its totals, or `broken`. */
   | { kind: 'large'; task: number }
   | { kind: 'chunk'; task: number; chunk: SentChunk }
   | { kind: 'totals'; task: number; totals: RepoTotals }
   | { kind: 'broken'; task: number }
-  /** The walk is closed; what is left is the commit. */
+  /** The walk of a large one is closed. */
   | { kind: 'walked'; task: number; rows: number; rejected: number; spilled: boolean }
   | { kind: 'failed'; task: number; error: SentError }
 
@@ -52,23 +61,38 @@ export const chunksUnderWay = 2
 /** Collects what one turn of the event loop has to say. */
 export class Outbox<Message> {
   readonly #port: Pick<MessagePort | Worker, 'postMessage'>
+  readonly #lastWord: (transfer: Transfer) => Message | undefined
   readonly #transfer: Transfer = new Set()
   #messages: Message[] = []
+  #isDue = false
+  readonly #flush = () => {
+    const last = this.#lastWord(this.#transfer)
+    if (last !== undefined) this.#messages.push(last)
+    const messages = this.#messages
+    this.#messages = []
+    this.#isDue = false
+    this.#port.postMessage(messages, [...this.#transfer])
+    this.#transfer.clear()
+  }
 
-  constructor(port: Pick<MessagePort | Worker, 'postMessage'>) {
+  /** `lastWord` says at the end of a turn what was gathered meanwhile, see `due`. */
+  constructor(
+    port: Pick<MessagePort | Worker, 'postMessage'>,
+    lastWord: (transfer: Transfer) => Message | undefined = () => undefined,
+  ) {
     this.#port = port
+    this.#lastWord = lastWord
   }
 
   /** `make` adds the buffers that the message takes along. */
   send(make: (transfer: Transfer) => Message): void {
-    if (this.#messages.length === 0) setImmediate(() => this.#flush())
+    this.due()
     this.#messages.push(make(this.#transfer))
   }
 
-  #flush(): void {
-    const messages = this.#messages
-    this.#messages = []
-    this.#port.postMessage(messages, [...this.#transfer])
-    this.#transfer.clear()
+  /** There will be a last word to this turn. */
+  due(): void {
+    if (!this.#isDue) setImmediate(this.#flush)
+    this.#isDue = true
   }
 }

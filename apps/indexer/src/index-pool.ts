@@ -5,8 +5,9 @@ import { ChunkQueue } from './chunk-queue.ts'
 import type { ResponseSeen } from './fetch-xrpc.ts'
 import { type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
 import type { IndexedRepo } from './index-repo.ts'
+import { type Parcel, unpack } from './parcel.ts'
 import { receiveError, sendError } from './sent-error.ts'
-import { freeRows, receiveChunk, receiveRepo, type SentRepo } from './sent-rows.ts'
+import { receiveChunk } from './sent-rows.ts'
 import type { ClaimedRepo } from './state.ts'
 import type { RepoTotals, WriteOutcome, Writer } from './write.ts'
 
@@ -20,8 +21,8 @@ export interface IndexPoolOptions {
 }
 
 export interface IndexPool extends AsyncDisposable {
-  /** As `indexRepo` of index-repo.ts, in the thread that has the fewest repos. */
-  indexRepo(claim: ClaimedRepo): Promise<IndexedRepo>
+  /** As `indexRepo` of index-repo.ts, in the thread that has the fewest repos; `onHuge` tells that a download has become huge. */
+  indexRepo(claim: ClaimedRepo, onHuge?: () => void): Promise<IndexedRepo>
   close(): Promise<void>
 }
 
@@ -31,10 +32,10 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
     await Promise.all(threads.map((thread) => thread.close()))
   }
   return {
-    indexRepo(claim) {
+    indexRepo(claim, onHuge) {
       const [first, ...others] = threads
       if (first === undefined) throw new Error('a pool has at least one thread')
-      return others.reduce((best, thread) => (thread.repos < best.repos ? thread : best), first).index(claim)
+      return others.reduce((best, thread) => (thread.repos < best.repos ? thread : best), first).index(claim, onHuge)
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -42,14 +43,16 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
 }
 
 /**
- * Three semi-spaces of 4 MiB. What a thread allocates dies young; collected after 4 MiB and not after 16, its buffers are freed
- * before they make the collector mark everything: a sixth less CPU, 150 MiB less memory (bench:pipeline).
+ * Three semi-spaces of 16 MiB: a repo under way dies before it is old. With 4 MiB a thread collected four times as often, and V8's
+ * helpers cost 107 µs a tiny repo in place of 72 (bench:index-thread). 4 MiB was better while a walk's buffers were left to V8.
  */
-const resourceLimits = { maxYoungGenerationSizeMb: 12 }
+const resourceLimits = { maxYoungGenerationSizeMb: 48 }
 const threadFile = new URL('./index-thread.ts', import.meta.url)
 
 interface Task {
   readonly claim: ClaimedRepo
+  /** Called when its download grows huge. */
+  readonly onHuge: (() => void) | undefined
   readonly indexed: PromiseWithResolvers<IndexedRepo>
   written: Promise<WriteOutcome> | undefined
   chunks: ChunkQueue | undefined
@@ -64,6 +67,7 @@ class IndexThread {
   readonly #worker: Worker
   readonly #outbox: Outbox<ToThread>
   readonly #tasks = new Map<number, Task>()
+  #committed: number[] = []
   readonly #onAbort = () => this.#outbox.send(() => ({ kind: 'abort', message: String(this.#options.signal.reason) }))
   readonly #ended: Promise<void>
   #lastTask = 0
@@ -72,7 +76,7 @@ class IndexThread {
   constructor(options: IndexPoolOptions) {
     this.#options = options
     this.#worker = new Worker(threadFile, { workerData: options.setup, name: 'index', resourceLimits })
-    this.#outbox = new Outbox(this.#worker)
+    this.#outbox = new Outbox(this.#worker, () => this.#takeCommitted())
     this.#ended = new Promise((resolve) => {
       this.#worker.once('exit', () => resolve())
     })
@@ -88,11 +92,11 @@ class IndexThread {
     return this.#tasks.size
   }
 
-  index(claim: ClaimedRepo): Promise<IndexedRepo> {
+  index(claim: ClaimedRepo, onHuge: (() => void) | undefined): Promise<IndexedRepo> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure.error)
     const task = ++this.#lastTask
     const indexed = Promise.withResolvers<IndexedRepo>()
-    this.#tasks.set(task, { claim, indexed, written: undefined, chunks: undefined, totals: undefined })
+    this.#tasks.set(task, { claim, onHuge, indexed, written: undefined, chunks: undefined, totals: undefined })
     this.#outbox.send(() => ({ kind: 'index', task, claim }))
     return indexed.promise
   }
@@ -116,17 +120,20 @@ class IndexThread {
   #receive(message: FromThread): void {
     if (message.kind === 'seen') this.#options.onSeen(message.seen)
     else if (message.kind === 'fetched') this.#options.onFetched(message.bytes)
-    else {
-      const task = this.#tasks.get(message.task)
-      if (task === undefined) throw new Error(`a thread speaks of task ${message.task}, which has ended`)
-      this.#hear(message, task)
-    }
+    else if (message.kind === 'parcel') this.#writeSmall(message.parcel)
+    else this.#hear(message, this.#taskOf(message.task))
+  }
+
+  #taskOf(id: number): Task {
+    const task = this.#tasks.get(id)
+    if (task === undefined) throw new Error(`a thread speaks of task ${id}, which has ended`)
+    return task
   }
 
   #hear(message: Extract<FromThread, { task: number }>, task: Task): void {
     switch (message.kind) {
-      case 'repo':
-        this.#writeSmall(message.task, task, message.repo)
+      case 'huge':
+        task.onHuge?.()
         break
       case 'large':
         this.#writeLarge(message.task, task)
@@ -154,14 +161,14 @@ class IndexThread {
     }
   }
 
-  #writeSmall(id: number, task: Task, repo: SentRepo): void {
-    const written = this.#options.writer.add(receiveRepo(task.claim, repo))
-    // After an error a socket may still hold the buffers.
-    written.then(
-      () => freeRows(repo.tables),
-      () => undefined,
-    )
-    this.#write(id, task, written)
+  #writeSmall(parcel: Parcel): void {
+    for (const { task: id, repo, rejected, spilled, release } of unpack(parcel)) {
+      const task = this.#taskOf(id)
+      this.#tasks.delete(id)
+      const written = this.#options.writer.add({ claim: task.claim, ...repo })
+      this.#tellOutcome(id, written, release)
+      task.indexed.resolve({ written, rows: repo.rows, rejected, spilled })
+    }
   }
 
   #writeLarge(id: number, task: Task): void {
@@ -172,15 +179,27 @@ class IndexThread {
       if (task.totals === undefined) throw new Error('the totals of a large repo come with the end of its chunks')
       return task.totals
     }
-    this.#write(id, task, this.#options.writer.addLarge(task.claim, chunks, totals))
+    task.written = this.#options.writer.addLarge(task.claim, chunks, totals)
+    this.#tellOutcome(id, task.written)
   }
 
-  /** The thread gives back the memory of the rows when it hears how they ended. */
-  #write(id: number, task: Task, written: Promise<WriteOutcome>): void {
-    task.written = written
+  /** The thread gives back the memory of the rows when it hears how they ended. After an error a socket may still hold them here. */
+  #tellOutcome(task: number, written: Promise<WriteOutcome>, release = () => {}): void {
     written.then(
-      (outcome) => this.#outbox.send(() => ({ kind: 'written', task: id, outcome })),
-      (error: unknown) => this.#outbox.send(() => ({ kind: 'written', task: id, outcome: sendError(error) })),
+      (outcome) => {
+        release()
+        if (outcome !== 'committed') return this.#outbox.send(() => ({ kind: 'written', task, outcome }))
+        this.#committed.push(task)
+        this.#outbox.due()
+      },
+      (error: unknown) => this.#outbox.send(() => ({ kind: 'written', task, outcome: sendError(error) })),
     )
+  }
+
+  #takeCommitted(): ToThread | undefined {
+    const tasks = this.#committed
+    if (tasks.length === 0) return undefined
+    this.#committed = []
+    return { kind: 'committed', tasks }
   }
 }

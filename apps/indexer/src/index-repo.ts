@@ -2,20 +2,25 @@
 // Input: a claimed repo. Output: its rows, handed to the writer; they are safe when `written` says so. The surprise: a
 // record is projected before anybody knows its key, so a repo whose blocks lie about their collection is walked twice.
 import { type Commit, type Driver, loadCar, microsFromTid, openDiskStore, spillPath, verifyCommit } from 'repo-stream'
+import type { ArchiveCopy } from './archive-write.ts'
 import type { Config } from './config.ts'
 import { IndexerError } from './errors.ts'
 import type { MemoryBudget } from './memory-budget.ts'
+import type { RepoPace } from './pace.ts'
 import { createProjection, type Projection } from './project/projection.ts'
 import { RepoRows } from './repo-rows.ts'
 import type { Resolver } from './resolve.ts'
+import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
 import { verifySignature } from './verify-signature.ts'
-import type { RowChunk, WriteOutcome, Writer } from './write.ts'
+import type { FinishedRepo, RowChunk, WriteOutcome, Writer } from './write.ts'
 
 /** Entries that one step of a walk gives: enough to make a step's cost vanish, few enough to keep the loop responsive. */
-const entriesPerChunk = 2000
+const entriesPerChunk = 256
 /** A rev is a time; one further ahead than this would win against every later one. */
 const maxRevAheadMs = 10 * 60_000
+/** One repo leaves room for others on the disk that they share. */
+const maxShareOfSpills = 0.5
 /** Page cache of a walk on disk; measured in packages/repo-stream/RESULTS.md. */
 const diskCacheBytes = 8 * 1024 * 1024
 
@@ -23,16 +28,25 @@ export interface IndexContext {
   config: Config
   /** Shared by all walks of this thread: its calls do not overlap. */
   projection: Projection
-  writer: Pick<Writer, 'add' | 'addLarge'>
+  writer: Pick<Writer, 'addLarge'> & {
+    /** `recycle` may be called once the rows are copied. */
+    add(repo: FinishedRepo, recycle: () => void): Promise<WriteOutcome>
+  }
   resolver: Resolver
   budget: MemoryBudget
+  rowBuffers: RowBuffers
+  /** Of this repo among those of its thread. */
+  pace: RepoPace
   /** The repo's CAR, decoded, as it arrives. */
   fetchCar: (claim: ClaimedRepo) => AsyncIterable<Uint8Array>
+  /** A copy for the archive, which takes its place there when the walk has verified all of it. */
+  archive?: ((did: string) => ArchiveCopy) | undefined
   repoMemoryBytes: number
   /** Rows past this go to Postgres while the repo is walked, in a transaction of its own. */
   largeRepoBytes: number
   spillDir: string
-  spillLimitBytes: number
+  /** The disk that all walks share. */
+  spills: MemoryBudget
   verify: 'full' | 'structure'
   signal: AbortSignal
 }
@@ -65,20 +79,23 @@ async function indexOnce(
   projection: Projection,
   context: IndexContext,
 ): Promise<IndexedRepo | { lying: ReadonlySet<string> }> {
-  await using walk = await openWalk(claim, projection, context)
+  using copy = context.archive?.(claim.did)
+  await using walk = await openWalk(claim, projection, { ...context, copy })
   await checkCommit(walk.commit, claim, context)
-  const rows = new RepoRows(claim, context.budget)
+  const rows = new RepoRows(claim, context)
   let written: Promise<WriteOutcome> | undefined
   try {
     const large = await walkUntil(walk, projection, rows, context.largeRepoBytes)
     if (large) {
       const totals = () => rows.totals(walk.commit)
-      const outcome = await context.writer.addLarge(claim, walkOn(walk, projection, rows), totals)
+      const atEnd = () => copy?.keep(walk.commit)
+      const chunks = walkOn(walk, projection, { rows, pace: context.pace, atEnd })
+      const outcome = await context.writer.addLarge(claim, chunks, totals)
       return { written: Promise.resolve(outcome), ...counts(walk, rows) }
     }
     if (rows.lying.size > 0) return { lying: rows.lying }
-    written = context.writer.add(rows.finish(walk.commit)).finally(() => rows.release())
-    written.catch(() => undefined) // whoever gets it handles it; until then the walk is being closed
+    await copy?.keep(walk.commit)
+    written = handOver(rows, walk.commit, context)
     return { written, ...counts(walk, rows) }
   } catch (error) {
     if (error instanceof LyingBlocks) return { lying: rows.lying }
@@ -88,12 +105,26 @@ async function indexOnce(
   }
 }
 
+/** A function of its own, so that what waits for the commit keeps a number alive and not the walk. */
+function handOver(rows: RepoRows, commit: Commit, { writer, budget }: IndexContext): Promise<WriteOutcome> {
+  const repo = rows.finish(commit)
+  const heldBytes = rows.takeHeld()
+  const written = writer.add(repo, rows.recycle).finally(() => budget.give(heldBytes))
+  written.catch(() => undefined) // whoever gets it handles it; until then the walk is being closed
+  return written
+}
+
 function counts(walk: Walk, rows: RepoRows): { rows: number; rejected: number; spilled: boolean } {
   return { rows: rows.rows, rejected: rows.rejected, spilled: walk.spilled }
 }
 
-async function openWalk(claim: ClaimedRepo, projection: Projection, context: IndexContext): Promise<Walk> {
-  const car = await loadCar(context.fetchCar(claim), {
+async function openWalk(
+  claim: ClaimedRepo,
+  projection: Projection,
+  context: IndexContext & { copy: ArchiveCopy | undefined },
+): Promise<Walk> {
+  const fetched = context.fetchCar(claim)
+  const car = await loadCar(context.pace.chunks(context.copy?.through(fetched) ?? fetched), {
     memoryLimitBytes: context.repoMemoryBytes,
     budget: context.budget,
     process: (block, digest) => projection.process(block, digest),
@@ -106,7 +137,8 @@ async function openWalk(claim: ClaimedRepo, projection: Projection, context: Ind
   }
   const store = await openDiskStore(spillPath(context.spillDir), {
     cacheBytes: diskCacheBytes,
-    maxStoredBytes: context.spillLimitBytes,
+    maxStoredBytes: context.spills.limitBytes * maxShareOfSpills,
+    budget: context.spills,
   })
   const { commit, driver } = await car.finishLoading(store)
   return { commit, driver, spilled: true, [Symbol.asyncDispose]: () => driver.close() }
@@ -149,15 +181,22 @@ async function walkUntil(walk: Walk, projection: Projection, rows: RepoRows, lar
 }
 
 /** The rows that are held, then those of the rest of the walk. Ends with `LyingBlocks` if any block needs a second walk. */
-async function* walkOn(walk: Walk, projection: Projection, rows: RepoRows): AsyncGenerator<RowChunk> {
+async function* walkOn(
+  walk: Walk,
+  projection: Projection,
+  { rows, pace, atEnd }: { rows: RepoRows; pace: RepoPace; atEnd: () => Promise<void> | undefined },
+): AsyncGenerator<RowChunk> {
   for (;;) {
     if (rows.lying.size === 0) yield* rows.drain()
+    const startedMs = performance.now()
     const entries = await walk.driver.nextChunk(entriesPerChunk)
     if (entries === undefined) break
     for (const entry of entries) projection.settle(entry, rows)
     if (rows.lying.size > 0) rows.drop()
+    await pace.worked(performance.now() - startedMs)
   }
   if (rows.lying.size > 0) throw new LyingBlocks('blocks whose $type is not their collection')
+  await atEnd()
 }
 
 /** Undoes the transaction of a large repo that must be walked again. */

@@ -1,38 +1,47 @@
 // A thread that indexes: claims in, rows out, many repos at a time. It runs `indexRepo` with a writer that is the main thread's.
 // What it asks of hosts it tells the main thread at once, whose scheduler decides who is asked next.
 import { parentPort, workerData } from 'node:worker_threads'
+import { readArchivedCar } from './archive-read.ts'
+import { ArchiveCopy } from './archive-write.ts'
 import { fetchRepo } from './fetch.ts'
 import { openHttp } from './http.ts'
 import { chunksUnderWay, type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
-import { type IndexContext, indexRepo } from './index-repo.ts'
+import { type IndexContext, type IndexedRepo, indexRepo } from './index-repo.ts'
 import { MemoryBudget } from './memory-budget.ts'
+import { Pace } from './pace.ts'
+import { Packer, type RepoToPack } from './parcel.ts'
 import { createProjection } from './project/projection.ts'
 import { createResolver } from './resolve.ts'
+import { RowBuffers } from './row-buffers.ts'
 import { receiveError, type SentError, sendError } from './sent-error.ts'
-import { sendChunk, sendRepo, sendTotals } from './sent-rows.ts'
+import { sendChunk, sendTotals, type Transfer } from './sent-rows.ts'
 import type { ClaimedRepo } from './state.ts'
 import type { FinishedRepo, RepoTotals, RowChunk, WriteOutcome } from './write.ts'
 
 const port = parentPort
 if (port === null) throw new Error('this file runs in a worker thread')
 const setup: IndexSetup = workerData
-const outbox = new Outbox<FromThread>(port)
+const packer = new Packer()
+const outbox = new Outbox<FromThread>(port, sealParcel)
 const stop = new AbortController()
 const http = openHttp(setup.http)
 const tasks = new Map<number, Task>()
+const paces = new Pace()
 let fetchedBytes = 0
+const { archive } = setup
 
 /** What all repos of this thread share. */
-const shared: Omit<IndexContext, 'writer'> = {
+const shared: Omit<IndexContext, 'writer' | 'fetchCar' | 'pace'> = {
   config: setup.config,
   projection: createProjection(setup.config),
   resolver: createResolver({ http, plcUrls: setup.plcUrls }),
   budget: new MemoryBudget(setup.budget.limitBytes, setup.budget.shared),
-  fetchCar: ({ host, did }) => countBytes(fetchRepo({ host, did }, fetchContext)),
+  archive: archive?.use === 'keep' ? (did) => new ArchiveCopy(archive.dir, did) : undefined,
+  rowBuffers: new RowBuffers(),
   repoMemoryBytes: setup.repoMemoryBytes,
   largeRepoBytes: setup.largeRepoBytes,
   spillDir: setup.spillDir,
-  spillLimitBytes: setup.spillLimitBytes,
+  spills: new MemoryBudget(setup.spills.limitBytes, setup.spills.shared),
   verify: setup.verify,
   signal: stop.signal,
 }
@@ -54,6 +63,9 @@ function receive(message: ToThread): void {
     case 'more':
       tasks.get(message.task)?.giveCredit()
       break
+    case 'committed':
+      for (const task of message.tasks) tasks.get(task)?.settle('committed')
+      break
     case 'written':
       tasks.get(message.task)?.settle(message.outcome)
       break
@@ -69,20 +81,50 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
   const task = new Task(id)
   tasks.set(id, task)
   try {
-    const { written, rows, rejected, spilled } = await indexRepo(claim, { ...shared, writer: task })
-    outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
-    await written.catch(() => undefined) // the main thread knows it first
+    const { written, rows, rejected, spilled } = await index(claim, task)
+    if (task.finished === undefined) outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
+    else pack(id, task.finished, { rejected, spilled })
+    task.finished = undefined // thousands wait for their commits
+    const forget = () => tasks.delete(id)
+    written.then(forget, forget) // the main thread knows it first
   } catch (error) {
+    if (task.finished !== undefined) task.settle(sendError(error)) // its rows will not be sent
     outbox.send(() => ({ kind: 'failed', task: id, error: sendError(error) }))
-  } finally {
     tasks.delete(id)
   }
 }
 
+async function index(claim: ClaimedRepo, task: Task): Promise<IndexedRepo> {
+  using pace = paces.enter()
+  const onBytes = (bytes: number) => {
+    countBytes(bytes)
+    pace.received(bytes)
+    task.received(bytes)
+  }
+  return await indexRepo(claim, { ...shared, writer: task, pace, fetchCar: (claim) => carOf(claim, onBytes) })
+}
+
+function pack(task: number, finished: Finished, about: { rejected: number; spilled: boolean }): void {
+  packer.add({ task, ...finished, ...about })
+  outbox.due()
+}
+
+function sealParcel(transfer: Transfer): FromThread | undefined {
+  const parcel = packer.seal()
+  if (parcel === undefined) return undefined
+  transfer.add(parcel.bytes)
+  return { kind: 'parcel', parcel }
+}
+
+type Finished = Pick<RepoToPack, 'repo' | 'recycle'>
+
 /** The writer of one repo, as `indexRepo` sees it. */
 class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
+  /** A small repo, which is sent when its walk is closed. */
+  finished: Finished | undefined
   readonly #id: number
   #credit = chunksUnderWay
+  #receivedBytes = 0
   #written = Promise.withResolvers<WriteOutcome>()
   #ring: (() => void) | undefined
 
@@ -90,8 +132,8 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
     this.#id = id
   }
 
-  add(repo: FinishedRepo): Promise<WriteOutcome> {
-    outbox.send((transfer) => ({ kind: 'repo', task: this.#id, repo: sendRepo(repo, transfer) }))
+  add(repo: FinishedRepo, recycle: () => void): Promise<WriteOutcome> {
+    this.finished = { repo, recycle }
     return this.#written.promise
   }
 
@@ -119,6 +161,14 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
     return await this.#written.promise
   }
 
+  /** Says once that the download has become huge. */
+  received(bytes: number): void {
+    const before = this.#receivedBytes
+    this.#receivedBytes += bytes
+    if (before > setup.hugeBytes || this.#receivedBytes <= setup.hugeBytes) return
+    outbox.send(() => ({ kind: 'huge', task: this.#id }))
+  }
+
   giveCredit(): void {
     this.#credit++
     this.#ring?.()
@@ -142,12 +192,14 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
   }
 }
 
-async function* countBytes(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    if (fetchedBytes === 0) setImmediate(reportBytes)
-    fetchedBytes += chunk.length
-    yield chunk
-  }
+function carOf({ host, did }: ClaimedRepo, onBytes: (bytes: number) => void): AsyncIterable<Uint8Array> {
+  if (archive?.use === 'read') return readArchivedCar({ dir: archive.dir, did })
+  return fetchRepo({ host, did }, { ...fetchContext, onBytes })
+}
+
+function countBytes(bytes: number): void {
+  if (fetchedBytes === 0) setImmediate(reportBytes)
+  fetchedBytes += bytes
 }
 
 function reportBytes(): void {

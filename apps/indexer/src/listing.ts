@@ -5,7 +5,8 @@ import type { RepoState } from './repo-states.ts'
 export interface Listed {
   did: string
   rev?: string | undefined
-  active: boolean
+  /** undefined: the listing does not say. */
+  active: boolean | undefined
   status?: string | undefined
 }
 
@@ -14,28 +15,39 @@ export interface Existing {
   state: RepoState
   rev: string | null
   hostId: number | null
+  /** Its DID document was asked for, whatever came of it. */
+  resolved: boolean
   status: string | null
 }
 
 /**
  * - `outdated`: its host has a newer rev than our rows.
- * - `retired`: inactive now. `revived`: active again.
- * - `moved`: another host lists it as active; the DID document decides between them.
+ * - `retired`: inactive now, or for another reason than before. `revived`: active again.
+ * - `doubted`: two hosts say different things of an account that nobody has looked at yet; it waits for its DID document.
+ * - `claimed`: a host lists it as active that is not the one we know; the DID document decides between them.
  */
-export type Verdict = 'outdated' | 'retired' | 'revived' | 'moved'
+export type Verdict = 'outdated' | 'retired' | 'revived' | 'doubted' | 'claimed'
 
 /**
- * `hostId` is given for a host's own listing. After a migration both hosts list the DID, the old one as inactive: what a host says
- * of a repo that lives elsewhere is not believed. A rev in the future is not believed either: it would outdate the repo for ever.
+ * `hostId` is given for a host's own listing. After a migration both hosts list the DID, the old one as inactive; and whoever runs a
+ * host may list anybody's DID. So what a host says of a repo counts only if that is the host we know; that it is active there is a
+ * claim. A rev in the future is not believed either: it would outdate the repo for ever.
  */
 export function judge(existing: Existing, listed: Listed, hostId: number | undefined): Verdict | undefined {
-  if (existing.state === 'working') return undefined
-  const elsewhere = hostId !== undefined && existing.hostId !== null && existing.hostId !== hostId
-  if (!listed.active) return elsewhere || existing.state === 'gone' ? undefined : 'retired'
-  if (existing.state === 'gone') return 'revived'
-  if (elsewhere) return 'moved'
-  const newer = listed.rev !== undefined && existing.rev !== null && listed.rev > existing.rev && isPast(listed.rev)
-  return existing.state === 'done' && newer ? 'outdated' : undefined
+  const { state, rev } = existing
+  if (state === 'working' || listed.active === undefined) return undefined
+  const isHome = hostId === undefined || existing.hostId === hostId
+  if (!listed.active) {
+    const isNew = state !== 'gone' || existing.status !== (listed.status ?? 'inactive')
+    return isHome && isNew ? 'retired' : undefined
+  }
+  if (!isHome) {
+    if (existing.hostId === null && state !== 'gone') return undefined // it waits for its document as it is
+    return rev === null && !existing.resolved ? 'doubted' : 'claimed'
+  }
+  if (state === 'gone') return 'revived'
+  const newer = listed.rev !== undefined && rev !== null && listed.rev > rev && isPast(listed.rev)
+  return state === 'done' && newer ? 'outdated' : undefined
 }
 
 const tidAlphabet = '234567abcdefghijklmnopqrstuvwxyz'

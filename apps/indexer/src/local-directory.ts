@@ -5,12 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database } from './database.ts'
 import type { Http } from './http.ts'
 import { type Identities, openIdentities } from './identities.ts'
+import { type LeaseHolder, withLease } from './leases.ts'
 import type { Log } from './log.ts'
 import { followPlcExport } from './plc-export.ts'
 
 export interface LocalDirectoryOptions {
   database: Database
-  state: { takeLease(name: string): Promise<boolean>; dropLease(name: string): Promise<void> }
+  state: LeaseHolder
   http: Http
   plcUrl: string
   log: Log
@@ -21,8 +22,8 @@ export interface LocalDirectory extends AsyncDisposable {
 }
 
 const lease = 'plc-export'
-/** Between attempts to take over from another process; also the wait after a failure that is not waited out itself. */
-const leaseEveryMs = 30_000
+/** After a failure that is not waited out itself. */
+const againAfterMs = 30_000
 /** A long fill is told of now and then. */
 const tellEveryMs = 60_000
 
@@ -33,13 +34,14 @@ export function openLocalDirectory(options: LocalDirectoryOptions): LocalDirecto
   const { signal } = stop
   const follow = async () => {
     while (!signal.aborted) {
-      if (await state.takeLease(lease)) {
+      await withLease(state, { name: lease, signal }, async (signal) => {
         await followPlcExport({ ...options, identities, signal, onPage: teller(log) }).catch((err: unknown) => {
           if (!signal.aborted) log.error({ err }, 'the local copy of the PLC directory is not followed for a while')
         })
-        await state.dropLease(lease)
-      }
-      await sleep(leaseEveryMs, undefined, { signal }).catch(() => undefined)
+      }).catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
+      await sleep(againAfterMs, undefined, { signal }).catch(() => undefined)
     }
   }
   const following = follow().catch((err: unknown) => log.error({ err }, 'the PLC directory is no longer followed'))

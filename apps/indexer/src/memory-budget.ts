@@ -1,5 +1,6 @@
-// The bytes that all repos in flight hold together, as one number with a limit (invariant I4), shared by all threads.
-// Nobody waits for memory: `take` answers at once, and whoever gets none goes on by way of the disk.
+// The bytes that all repos in flight hold together, as one number with a limit (invariant I4), shared by all threads: one for
+// memory, one for the disk. Nobody waits for either: `take` answers at once. Whoever gets no memory goes on by way of the disk;
+// whoever gets no disk is tried again later.
 
 export class MemoryBudget {
   readonly limitBytes: number

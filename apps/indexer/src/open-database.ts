@@ -16,14 +16,14 @@ type DatabaseOptions = Pick<Options, 'database' | 'dataDir' | 'schema'>
 
 /** Runs migrations and makes the collection tables of `config`. */
 export async function openCrawlDatabase(
-  options: DatabaseOptions,
+  options: DatabaseOptions & Partial<Pick<Options, 'citus'>>,
   { config, log }: { config: Config; log: Log },
 ): Promise<OpenedDatabase> {
   const opened = await connect(options, log)
   try {
     const ran = await migrate(opened.database)
     if (ran.length > 0) log.debug({ migrations: ran }, 'migrated')
-    await applySchema(opened.database, { config })
+    await applySchema(opened.database, { config, citus: options.citus ?? false })
   } catch (error) {
     await opened[Symbol.asyncDispose]()
     throw error

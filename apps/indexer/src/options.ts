@@ -1,6 +1,7 @@
 // Every setting of the indexer, once: flag, environment variable, default, unit and help come from this table, and so
 // do `--help` and the options page of OPERATIONS.md. A flag wins over its variable, the variable over the default.
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { parseSource } from './source-spec.ts'
 
 const MiB = 1024 * 1024
 
@@ -9,7 +10,8 @@ interface OptionSpec<T> {
   env?: string
   default: T
   help: string
-  parse?: (text: string) => T
+  /** `previous`: of a flag that is repeated, what it gave before; the default at first. */
+  parse?: (text: string, previous: T) => T
 }
 
 const spec = <T>(option: OptionSpec<T>): OptionSpec<T> => option
@@ -19,7 +21,21 @@ export const optionTable = {
     flags: '--relay <url>',
     env: 'INDEXER_RELAY',
     default: 'https://relay1.us-east.bsky.network',
-    help: 'relay whose listRepos names the repos',
+    help: 'relay that the sources relay, hosts and collection ask',
+    parse: parseUrl,
+  }),
+  source: spec<string[]>({
+    flags: '--source <sources>',
+    env: 'INDEXER_SOURCE',
+    default: ['relay'],
+    help: 'where repos are listed: relay, hosts, host=URL, collection=NSID, file=PATH; several, comma-separated or repeated',
+    parse: parseSources,
+  }),
+  collectionDirectory: spec<string | undefined>({
+    flags: '--collection-directory <url>',
+    env: 'INDEXER_COLLECTION_DIRECTORY',
+    default: undefined,
+    help: 'server whose listReposByCollection the source collection asks (default: the relay)',
     parse: parseUrl,
   }),
   plc: spec<string[]>({
@@ -53,6 +69,12 @@ export const optionTable = {
     default: 'atproto',
     help: 'Postgres schema that holds every table and view',
     parse: parseSchema,
+  }),
+  citus: spec<boolean>({
+    flags: '--citus',
+    env: 'INDEXER_CITUS',
+    default: false,
+    help: 'spread the collection tables over the nodes of a Citus cluster, whose coordinator is --database: experimental',
   }),
   config: spec<string | undefined>({
     flags: '--config <file>',
@@ -95,22 +117,28 @@ export const optionTable = {
   spillLimit: spec<number>({
     flags: '--spill-limit <size>',
     env: 'INDEXER_SPILL_LIMIT',
-    default: 4096 * MiB,
-    help: 'bytes that one repo may put on the disk',
+    default: 16384 * MiB,
+    help: 'bytes that all repos in flight may put on the disk together, and one of them half of that',
     parse: parseSize,
+  }),
+  archive: spec<string | undefined>({
+    flags: '--archive <dir>',
+    env: 'INDEXER_ARCHIVE',
+    default: undefined,
+    help: 'folder that keeps the CAR of every repo, compressed, for `reproject`; give it with every run',
   }),
   concurrency: spec<number>({
     flags: '--concurrency <n>',
     env: 'INDEXER_CONCURRENCY',
-    default: 64,
+    default: 256,
     help: 'repos fetched at the same time',
     parse: parseCount,
   }),
   hostConcurrency: spec<number>({
     flags: '--host-concurrency <n>',
     env: 'INDEXER_HOST_CONCURRENCY',
-    default: 16,
-    help: 'repos fetched at the same time from one host',
+    default: 128,
+    help: 'repos fetched at the same time from one host; its pace is what limits it, so this is for slow ones',
     parse: parseCount,
   }),
   resolveConcurrency: spec<number>({
@@ -126,6 +154,20 @@ export const optionTable = {
     default: undefined,
     help: 'threads that fetch, walk and encode repos, beside the one that feeds Postgres (default: cores less one, 1 to 8)',
     parse: parseCount,
+  }),
+  egress: spec<string>({
+    flags: '--egress <name>',
+    env: 'INDEXER_EGRESS',
+    default: '',
+    help: 'of several processes on one database, those behind another address: hosts limit each address by itself (default: all behind one)',
+    parse: parseEgress,
+  }),
+  deadAfter: spec<number>({
+    flags: '--dead-after <seconds>',
+    env: 'INDEXER_DEAD_AFTER',
+    default: 30,
+    help: 'what this process holds goes to others when it has shown no sign of life for so long',
+    parse: parseDeadAfter,
   }),
   maxAttempts: spec<number>({
     flags: '--max-attempts <n>',
@@ -220,6 +262,18 @@ function parseUrl(text: string): string {
   return url.origin
 }
 
+function parseSources(text: string, previous: string[]): string[] {
+  const sources = parseList(text)
+  for (const source of sources) {
+    try {
+      parseSource(source)
+    } catch (error) {
+      throw new InvalidArgumentError(error instanceof Error ? error.message : String(error))
+    }
+  }
+  return previous === optionTable.source.default ? sources : [...previous, ...sources]
+}
+
 function parseList(text: string): string[] {
   return text.split(',').flatMap((item) => item.trim() || [])
 }
@@ -251,6 +305,18 @@ function parseSeconds(text: string): number {
   const seconds = Number(text)
   if (seconds >= 0.001 && seconds <= 86_400) return seconds
   throw new InvalidArgumentError(`"${text}" is not a number of seconds from 0.001 to 86400`)
+}
+
+function parseEgress(text: string): string {
+  if (/^[\w.:-]{0,64}$/.test(text)) return text
+  throw new InvalidArgumentError('an egress name is letters, digits, and _ . : -, at most 64')
+}
+
+/** A third of a second between beats at least: below it, a busy process would be taken for a dead one. */
+function parseDeadAfter(text: string): number {
+  const seconds = parseSeconds(text)
+  if (seconds >= 2) return seconds
+  throw new InvalidArgumentError('at least 2 seconds')
 }
 
 function parseVerify(text: string): 'full' | 'structure' {

@@ -2,8 +2,11 @@ import { makeDid } from 'repo-stream/fixtures'
 import { expect, test } from 'vitest'
 import type { Config } from './config.ts'
 import { resolveConfig } from './config-resolve.ts'
+import { openLog } from './log.ts'
 import { outdateRepos } from './outdate.ts'
+import { estimateChanges, refetchCost } from './outdate-estimate.ts'
 import { applySchema } from './schema.ts'
+import { describeChanges } from './tables-verb.ts'
 import { openTestDatabase, type TestDatabase } from './testing-database.ts'
 import { insertRepos } from './testing-rows.ts'
 
@@ -34,11 +37,15 @@ async function openWith(config: Config): Promise<TestDatabase> {
   return database
 }
 
-/** Handles of the repos that the new config makes stale, and why. */
+/** Handles of the repos that the new config makes stale, and why; as many as were said before. */
 async function staleAfter(database: TestDatabase, config: Config): Promise<string[]> {
   await database.pool.query(`update repos set state = 'done', stale_reason = null`)
+  const estimate = await estimateChanges(database, config)
   await applySchema(database, { config })
-  await outdateRepos(database, { config, process: 1, window: 1 })
+  const marked = await outdateRepos(database, { config, process: 1, window: 1 })
+  expect(estimate.total).toEqual(await refetchCost(database))
+  const [said, done] = [estimate.changes, marked].map((changes) => changes.reduce((sum, { repos }) => sum + repos, 0))
+  expect(said).toBeGreaterThanOrEqual(done ?? 0)
   const { rows } = await database.pool.query<{ text: string }>(
     `select handle || ' ' || stale_reason as text from repos where state = 'stale' order by handle`,
   )
@@ -116,4 +123,24 @@ test('a view that something of the user depends on is not dropped behind their b
     message: expect.stringContaining('view mine'),
   })
   expect((await database.pool.query('select created_at from "like"')).rows.length).toBe(1)
+})
+
+test('what a change would cost is said before anything is done, at the rate of the host that takes longest', async () => {
+  await using database = await openWith(await resolveConfig({ collections: likes }))
+  const config = await resolveConfig({ collections: { ...likes, [post]: {}, '*': 'json' } })
+  await database.pool.query(`update hosts set limits = '{"limit": 2, "windowMs": 60000}'`)
+  await database.pool.query(`update repos set skipped = '{"${block}": 1}' where handle = '2.test'`)
+  await database.pool.query(`update repos set records = 700 where handle in ('0.test', '1.test')`)
+  const options = { config: undefined, collections: [], schema: database.schema, database: database.url, dataDir: '' }
+  const log = openLog({ json: true, level: 'fatal' })
+  expect(await describeChanges(options, { config, log })).toBe(
+    `post: missing-collection, 1 repos
+records: missing-collection, 2 repos
+run would fetch 2 repos with 700 records, 60 s at the rate that their hosts allow; reproject takes those that are archived from there.
+`,
+  )
+  expect((await database.pool.query('select from schema_changes')).rows).toEqual([])
+  expect(await describeChanges(options, { config: await resolveConfig({ collections: likes }), log })).toContain(
+    'Nothing',
+  )
 })

@@ -3,8 +3,9 @@
 import type { Pool, PoolClient } from 'pg'
 import type { Config, Table } from './config.ts'
 import { CounterChanges, counterWriter } from './counters.ts'
-import { transact } from './database-transact.ts'
-import { quoteName } from './schema-sql.ts'
+import { ask, transact } from './database-transact.ts'
+import type { SchemaWork } from './schema-changes.ts'
+import { quoteName, quoteText } from './schema-sql.ts'
 
 export interface OutdateOptions {
   config: Config
@@ -31,21 +32,14 @@ export async function outdateRepos(
 ): Promise<Outdated[]> {
   const done: Outdated[] = []
   for (;;) {
-    const { rows } = await database.pool.query<Change>(nextChange)
+    const { rows } = await ask<Change>(database.pool, nextChange)
     const change = rows[0]
     if (change === undefined) return done
     done.push(await workThrough(database, change, options))
   }
 }
 
-interface Change {
-  id: number
-  table: string
-  reason: string
-  patterns: string[]
-  rowTables: string[]
-  last: number
-}
+type Change = SchemaWork & { id: number; last: number }
 
 const nextChange = `
   select id, table_name as "table", reason, patterns, row_tables as "rowTables", (select coalesce(max(id), 0) from repos) as last
@@ -76,17 +70,31 @@ async function stepOn(
   const from = rows[0]?.from
   if (from === undefined) return { to: change.last, marked: 0 } // another process has come to the end
   const to = from + window
-  const concerned = concernedRepos(change, config)
+  const where = concernedWhere(change, { config })
   const marked =
-    concerned === undefined
-      ? 0
-      : ((await client.query(markStale(concerned.where), [from, to, change.reason, ...concerned.values])).rowCount ?? 0)
+    where === undefined ? 0 : ((await client.query(markStale(where), [from, to, change.reason])).rowCount ?? 0)
   if (to >= change.last) await client.query('delete from schema_changes where id = $1', [change.id])
   else await client.query('update schema_changes set done_to = $2 where id = $1', [change.id, to])
   const changes = new CounterChanges()
   changes.move('done', 'stale', marked)
   await changes.write(client, counterWriter(process, 0))
   return { to, marked }
+}
+
+/** The same in the caller's transaction, for repos that `among`, a condition on `id`, chooses; gives how many. */
+export async function outdateAmong(
+  client: PoolClient,
+  { work, among, exists }: { work: SchemaWork; among: string; exists: (rowsName: string) => boolean },
+  { config, process }: OutdateOptions,
+): Promise<number> {
+  const where = concernedWhere(work, { config, exists })
+  if (where === undefined) return 0
+  const values = [0, Number.MAX_SAFE_INTEGER, work.reason]
+  const marked = (await client.query(markStale(`${among} and (${where})`), values)).rowCount ?? 0
+  const changes = new CounterChanges()
+  changes.move('done', 'stale', marked)
+  await changes.write(client, counterWriter(process, 0))
+  return marked
 }
 
 /** In the order of ids, as every writer locks them. */
@@ -99,22 +107,29 @@ function markStale(where: string): string {
   from concerned c where r.id = c.id`
 }
 
-function concernedRepos(change: Change, config: Config): { where: string; values: unknown[] } | undefined {
+/** A condition on `repos r`; undefined: the table was taken out of the config again. `exists`: tables that are there yet. */
+export function concernedWhere(
+  change: SchemaWork,
+  { config, exists = () => true }: { config: Config; exists?: (rowsName: string) => boolean },
+): string | undefined {
   const table = config.tables.find((one) => one.name === change.table)
-  if (table === undefined) return undefined // taken out of the config again
+  if (table === undefined) return undefined
   const exact = change.patterns.filter((pattern) => !pattern.endsWith('*'))
   const beginnings = change.patterns.filter((pattern) => pattern.endsWith('*')).map((pattern) => pattern.slice(0, -1))
-  const conditions = [leftOut, ...change.rowTables.map(hasRows)]
+  const conditions = change.rowTables.filter(exists).map(hasRows)
+  if (change.patterns.length > 0) conditions.push(hasLeftOut(textArray(exact), textArray(beginnings)))
   const generic = config.tables.find((one) => one.generic)
-  if (generic !== undefined && !table.generic && exact.length > 0) conditions.push(hasGenericRows(generic))
-  return { where: conditions.join(' or '), values: [exact, beginnings] }
+  if (generic !== undefined && exists(generic.rowsName) && !table.generic && exact.length > 0)
+    conditions.push(hasGenericRows(generic, textArray(exact)))
+  return conditions.length === 0 ? 'false' : conditions.join(' or ')
 }
 
 /** What was left out so far is counted by repo, the least frequent of many collections as '(other)'. */
-const leftOut = `exists (
+function hasLeftOut(exact: string, beginnings: string): string {
+  return `exists (
       select from jsonb_object_keys(r.skipped) k
-      where k = any($4::text[]) or (k = '(other)' and cardinality($4::text[]) + cardinality($5::text[]) > 0)
-        or exists (select from unnest($5::text[]) b where starts_with(k, b)))`
+      where k = any(${exact}) or k = '(other)' or exists (select from unnest(${beginnings}) b where starts_with(k, b)))`
+}
 
 /** Leans on the primary key, of which the repo is the first column. */
 function hasRows(rowsName: string): string {
@@ -122,6 +137,10 @@ function hasRows(rowsName: string): string {
 }
 
 /** Leans on the primary key (repo, collection, rkey). */
-function hasGenericRows(generic: Table): string {
-  return `exists (select from ${quoteName(generic.rowsName)} g where g.repo = r.id and g.collection = any($4::text[]))`
+function hasGenericRows(generic: Table, exact: string): string {
+  return `exists (select from ${quoteName(generic.rowsName)} g where g.repo = r.id and g.collection = any(${exact}))`
+}
+
+function textArray(texts: readonly string[]): string {
+  return `array[${texts.map(quoteText).join(', ')}]::text[]`
 }

@@ -4,6 +4,7 @@ import { createRateMeter, duration, renderProgress, renderSummary, type Status, 
 const status: Status = {
   balance: { discovered: 5310, waiting: 4000, working: 64, retry: 1, stale: 0, done: 1204, failed: 2, gone: 39 },
   discovering: true,
+  sources: [{ name: 'relay https://relay.test', listed: 5310, refused: 0 }],
   rows: 120_400,
   rejected: 3,
   repos: 1200,
@@ -24,6 +25,29 @@ test('the line gives the time left only once the number of repos is known', () =
     'eta 41 s',
   )
   expect(renderProgress(status, { reposPerSecond: 100, rowsPerSecond: 1 })).not.toContain('eta')
+})
+
+test('hosts are shown while they are listed, and at the end what became of each source', () => {
+  const hosts = { listed: 1980, known: 2010, unreachable: 30 }
+  const sources = [
+    { name: 'hosts of https://relay.test', listed: 1_204_311, refused: 0, hosts },
+    { name: 'file /tmp/dids', listed: 490, refused: 3 },
+  ]
+  const rates = { reposPerSecond: 1, rowsPerSecond: 1 }
+  expect(renderProgress({ ...status, sources }, rates)).toContain('listing 1,980 of 2,010 hosts, 30 unreachable')
+  expect(renderProgress({ ...status, sources, discovering: false }, rates)).not.toContain('hosts')
+  const page = renderSummary({
+    ...status,
+    sources,
+    tables: [],
+    rejects: [],
+    peakHeldBytes: 0,
+    peakRssBytes: 0,
+    interrupted: false,
+  })
+  expect(page).toContain(
+    'sources  hosts of https://relay.test  1,204,311 listed, 1,980 of 2,010 hosts, 30 unreachable\n         file /tmp/dids  490 listed, 3 of no use\n',
+  )
 })
 
 test('a rate that is not known yet is a question mark, not zero', () => {

@@ -1,5 +1,6 @@
 // What a person sees of a run: the line while it works and the summary at its end. Pure functions of a status: no I/O.
 // An unknown number is shown as unknown (`?`), never as zero.
+import type { SourceProgress } from './discover.ts'
 import type { Balance } from './repo-states.ts'
 
 export interface Status {
@@ -7,6 +8,8 @@ export interface Status {
   balance: Balance
   /** True while the listing still finds repos, so that `discovered` is not the total yet. */
   discovering: boolean
+  /** What this run lists, or has listed. */
+  sources: readonly SourceProgress[]
   /** Rows and rejected records written by this run, in transactions that have committed. */
   rows: number
   rejected: number
@@ -49,6 +52,7 @@ export function renderProgress(status: Status, rates: Rates): string {
     `${rate(rates.reposPerSecond)}/s`,
     `${count(status.rows)} rows`,
     `${rate(rates.rowsPerSecond)}/s`,
+    ...(status.discovering ? status.sources.flatMap(({ hosts }) => (hosts ? `listing ${hostsOf(hosts)}` : [])) : []),
     ...(['working', 'retry', 'stale', 'gone', 'failed'] as const).flatMap((state) =>
       balance[state] > 0 ? `${count(balance[state])} ${state}` : [],
     ),
@@ -87,6 +91,7 @@ export function renderSummary(summary: Summary): string {
     ...summary.tables.flatMap((table) =>
       table.rows > 0 ? `         ${table.name.padEnd(width)}  ${count(table.rows).padStart(12)}` : [],
     ),
+    ...summary.sources.map((source, index) => `${(index === 0 ? 'sources' : '').padEnd(8)} ${describeSource(source)}`),
     ...list(
       'rejects',
       summary.rejects.map((reject) => [reject.code, reject.records]),
@@ -97,6 +102,20 @@ export function renderSummary(summary: Summary): string {
     `memory   ${size(summary.peakHeldBytes)} held at most, ${size(summary.peakRssBytes)} of the process`,
   ]
   return `${lines.join('\n')}\n`
+}
+
+/** `file /tmp/dids  490 listed, 3 of no use`; `hosts of https://relay.example  1,204,311 listed, 1,980 of 2,010 hosts, 30 unreachable` */
+function describeSource({ name, listed, refused, hosts }: SourceProgress): string {
+  const parts = [
+    `${count(listed)} listed`,
+    ...(refused > 0 ? [`${count(refused)} of no use`] : []),
+    ...(hosts ? [hostsOf(hosts)] : []),
+  ]
+  return `${name}  ${parts.join(', ')}`
+}
+
+function hostsOf({ listed, known, unreachable }: NonNullable<SourceProgress['hosts']>): string {
+  return `${count(listed)} of ${count(known)} hosts${unreachable > 0 ? `, ${count(unreachable)} unreachable` : ''}`
 }
 
 function list(title: string, items: readonly (readonly [string, number])[]): string[] {

@@ -22,14 +22,16 @@ export type HeaderMap = Readonly<Record<string, string | string[] | undefined>>
 export const maxRetryAfterMs = 24 * 3600_000
 
 export function readRateLimit(headers: HeaderMap, nowMs: number): RateLimit {
-  const hostNowMs = hostClock(text(headers, 'date'), nowMs)
   const combined = text(headers, 'ratelimit') ?? ''
   const policy = text(headers, 'ratelimit-policy') ?? text(headers, 'x-ratelimit-policy') ?? ''
   const limit = number(headers, 'limit') ?? parameter(combined, 'limit') ?? parameter(policy, 'q') ?? leading(policy)
   const remaining = number(headers, 'remaining') ?? parameter(combined, 'remaining') ?? parameter(combined, 'r')
   const reset = number(headers, 'reset') ?? parameter(combined, 'reset') ?? parameter(combined, 't')
   const windowSeconds = parameter(policy, 'w')
-  const retryAfterMs = readRetryAfter(text(headers, 'retry-after'), hostNowMs)
+  const retryAfter = text(headers, 'retry-after')
+  const needsClock = reset !== undefined || retryAfter !== undefined
+  const hostNowMs = needsClock ? hostClock(text(headers, 'date'), nowMs) : nowMs
+  const retryAfterMs = readRetryAfter(retryAfter, hostNowMs)
   return {
     ...(limit !== undefined && limit > 0 ? { limit } : {}),
     ...(remaining !== undefined ? { remaining } : {}),
@@ -55,10 +57,12 @@ function number(headers: HeaderMap, field: 'limit' | 'remaining' | 'reset'): num
 }
 
 function leading(value: string): number | undefined {
+  if (value === '') return undefined
   return finite(/^\s*(\d+(?:\.\d+)?)/.exec(value)?.[1])
 }
 
 function parameter(value: string, name: string): number | undefined {
+  if (value === '') return undefined
   for (const part of value.split(/[;,]/)) {
     const [key, number] = part.split('=')
     if (key?.trim().toLowerCase() === name) return finite(number)

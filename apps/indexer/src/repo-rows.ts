@@ -2,9 +2,10 @@
 // It is the sink of the projection; its bytes come from the shared memory budget and go back when it is released.
 import type { Commit, Entry } from 'repo-stream'
 import type { Table } from './config.ts'
-import { RowBuffer } from './copy.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { ProjectionSink } from './project/projection.ts'
+import type { RowBuffer } from './row-buffer.ts'
+import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
 import type { FinishedRepo, Oddity, Reject, RepoTotals, RowChunk } from './write.ts'
 
@@ -25,13 +26,15 @@ export class RepoRows implements ProjectionSink {
   #oddities: Oddity[] = []
   readonly #claim: ClaimedRepo
   readonly #budget: MemoryBudget
+  readonly #spare: RowBuffers
   readonly #buffers = new Map<Table, RowBuffer>()
   #bytes = 0
   #budgetedBytes = 0
 
-  constructor(claim: ClaimedRepo, budget: MemoryBudget) {
+  constructor(claim: ClaimedRepo, { budget, rowBuffers }: { budget: MemoryBudget; rowBuffers: RowBuffers }) {
     this.#claim = claim
     this.#budget = budget
+    this.#spare = rowBuffers
   }
 
   /** Bytes of the rows and rejects that are held now. */
@@ -39,16 +42,10 @@ export class RepoRows implements ProjectionSink {
     return this.#bytes
   }
 
-  row(table: Table, entry: Entry, fields: Uint8Array): void {
+  row(table: Table, entry: Entry, fields: Uint8Array, rkey: string): void {
     const buffer = this.#bufferOf(table)
     const before = buffer.bytes
-    buffer.appendRow(
-      this.#claim.id,
-      entry.rkey,
-      entry.cid.subarray(4),
-      fields,
-      table.generic ? entry.collection : undefined,
-    )
+    buffer.appendRow(this.#claim.id, rkey, entry.cid, fields, table.generic ? entry.collection : undefined)
     this.#bytes += buffer.bytes - before
     this.rows++
   }
@@ -56,7 +53,7 @@ export class RepoRows implements ProjectionSink {
   #bufferOf(table: Table): RowBuffer {
     const known = this.#buffers.get(table)
     if (known) return known
-    const buffer = new RowBuffer(table)
+    const buffer = this.#spare.take(table)
     this.#buffers.set(table, buffer)
     return buffer
   }
@@ -105,6 +102,12 @@ export class RepoRows implements ProjectionSink {
     return { claim: this.#claim, ...this.totals(commit), tables, rows: this.rows, bytes: this.#bytes }
   }
 
+  /** Nobody looks any more at the rows that `finish` gave. */
+  readonly recycle = (): void => {
+    for (const [table, buffer] of this.#buffers) this.#spare.give(table, buffer)
+    this.#buffers.clear()
+  }
+
   /** What goes into the repo's state beside its rows. */
   totals(commit: Commit): RepoTotals {
     return { rev: commit.rev, head: commit.cid, skipped: this.skippedRecords, ...this.#takeOdd() }
@@ -132,7 +135,13 @@ export class RepoRows implements ProjectionSink {
 
   /** Gives back what `reserve` took. */
   release(): void {
-    this.#budget.give(this.#budgetedBytes)
+    this.#budget.give(this.takeHeld())
+  }
+
+  /** What `reserve` took, and is the caller's to give back. */
+  takeHeld(): number {
+    const held = this.#budgetedBytes
     this.#budgetedBytes = 0
+    return held
   }
 }

@@ -22,7 +22,7 @@ export type RepoState = (typeof repoStates)[number]
  * - `retry`, `fail`, `gone`: how else a fetch or a resolution ends; `gone` also from a listing or an #account event.
  * - `outdate`: a newer rev was listed, live events do not connect, or the config wants more than was stored.
  * - `revive`: the account is active again and has no rows; `revive-rows`: it has rows of another rev; `revive-same`: of this rev.
- * - `move`: another host lists it as active, so it is to be resolved again; `move-rows`: the same for a repo that has rows.
+ * - `move`: another host lists it as active, and its DID document agrees, or is still to be asked; `move-rows`: the same for a repo that has rows.
  * - `release`: the claim's process ended; `release-rows`: the same for a repo that has rows.
  */
 export type RepoEvent =
@@ -158,8 +158,8 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
     revive: 'waiting',
     'revive-rows': 'stale',
     'revive-same': 'done',
-    move: null,
-    'move-rows': null,
+    move: 'waiting',
+    'move-rows': 'stale',
     release: null,
     'release-rows': null,
   },

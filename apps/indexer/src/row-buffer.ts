@@ -9,6 +9,7 @@ export interface RowShape {
 
 const firstChunkBytes = 1_024 // most repos have a handful of rows in a table
 const largestChunkBytes = 262_144
+const keptChunkBytes = 8_192 // of a buffer that is used again
 const shortText = 64 // below this a loop is faster than the call into Buffer.write
 const cidBytes = 32
 
@@ -22,6 +23,8 @@ export class RowBuffer {
   #chunks: Buffer[] = []
   #chunk: Buffer = Buffer.allocUnsafe(firstChunkBytes)
   #at = 0
+  /** The chunk that `reset` begins with. */
+  #kept = this.#chunk
 
   constructor(table: RowShape) {
     this.#generic = table.generic
@@ -30,7 +33,7 @@ export class RowBuffer {
     this.#prefix.writeInt32BE(8, 2)
   }
 
-  /** `digest`: the 32 bytes of the record's own CID. `fields`: (length, value) of each column after it. */
+  /** `digest`: of the record's own CID, 32 bytes, or that CID whole. `fields`: (length, value) of each column after it. */
   appendRow(repo: number, rkey: string, digest: Uint8Array, fields: Uint8Array, collection = ''): void {
     if (repo !== this.#repo) {
       this.#prefix.writeBigInt64BE(BigInt(repo), 6)
@@ -43,11 +46,11 @@ export class RowBuffer {
     let at = start + 14
     if (this.#generic) at = writeText(chunk, collection, at)
     at = writeText(chunk, rkey, at)
+    chunk.set(digest, at + 4 + cidBytes - digest.length) // what a whole CID begins with is written over
     chunk[at] = 0
     chunk[at + 1] = 0
     chunk[at + 2] = 0
     chunk[at + 3] = cidBytes
-    chunk.set(digest, at + 4)
     chunk.set(fields, at + 4 + cidBytes)
     this.#at = at + 4 + cidBytes + fields.length
     this.bytes += this.#at - start
@@ -66,11 +69,18 @@ export class RowBuffer {
     return taken
   }
 
+  /** Is empty again; writes over rows that were taken. */
+  reset(): void {
+    this.take()
+    this.#chunk = this.#kept
+  }
+
   #reserve(bytes: number): void {
     if (this.#at + bytes <= this.#chunk.length) return
     if (this.#at > 0) this.#chunks.push(this.#chunk.subarray(0, this.#at))
     const next = Math.min(largestChunkBytes, Math.max(firstChunkBytes, this.bytes * 2))
     this.#chunk = Buffer.allocUnsafe(Math.max(next, bytes))
+    if (this.#chunk.length <= keptChunkBytes) this.#kept = this.#chunk
     this.#at = 0
   }
 }

@@ -75,6 +75,7 @@ async function readStatus({ state, metrics, budget, progress }: RunParts): Promi
   return {
     balance: await state.readBalance(),
     discovering: !progress.discovered,
+    sources: progress.sources,
     rows: metrics.rows,
     rejected: metrics.rejected,
     repos: metrics.repos,

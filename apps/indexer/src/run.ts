@@ -1,12 +1,15 @@
 // The verb `run`: opens everything that a crawl needs, in order, crawls, and closes it in the reverse order.
 // Input: options; output: the summary of what the database holds now and the exit code.
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { removeStaleSpills } from 'repo-stream'
+import { adviseExport } from './advise-export.ts'
+import { openArchive, removeArchived } from './archive.ts'
 import { type Config, loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import type { Database } from './database.ts'
-import { relaySource } from './discover.ts'
+import { insist } from './database-transact.ts'
+import { reposForHandles } from './file-handles.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
 import { createHosts, type Hosts, unpacedHosts } from './hosts.ts'
@@ -15,26 +18,42 @@ import { otherTurns } from './hosts-turns.ts'
 import { type Http, openHttp } from './http.ts'
 import type { HttpLimits } from './http-limits.ts'
 import { type IndexPool, openIndexPool } from './index-pool.ts'
+import { withLease } from './leases.ts'
 import { type LocalDirectory, openLocalDirectory } from './local-directory.ts'
 import type { Log } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { openCrawlDatabase } from './open-database.ts'
 import type { Options } from './options.ts'
 import { outdateRepos } from './outdate.ts'
-import { renderSummary, type Summary } from './progress.ts'
+import { refetchCost } from './outdate-estimate.ts'
+import { duration, renderSummary, type Summary } from './progress.ts'
 import type { ProgressLine } from './progress-line.ts'
 import { createResolver } from './resolve.ts'
+import { createHandleResolver, type HandleOptions } from './resolve-handle.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import { RunMetrics } from './run-metrics.ts'
 import { showProgress, summarize } from './run-status.ts'
+import { checkNames } from './source-names.ts'
+import { createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
 import { version } from './version.ts'
 import { openWriter, type Writer } from './write.ts'
 
 /** Rows of one repo past this go to Postgres while the repo is walked, in a transaction of its own. */
-const largeRepoBytes = 8 * 1024 * 1024
+export const largeRepoBytes = 8 * 1024 * 1024
+/** "More than 20 MB is already called large"; such downloads sit in a lane of their own, not in their host's slots. */
+export const hugeBytes = 32 * 1024 * 1024
 /** More threads than this give Postgres more than one server takes. */
 const maxThreads = 8
+
+export function defaultThreads(): number {
+  return Math.max(1, Math.min(availableParallelism() - 1, maxThreads))
+}
+
+/** Where repos that are too large for memory spill. */
+export function spillFolder({ spillDir, dataDir }: Pick<Options, 'spillDir' | 'dataDir'>): string {
+  return spillDir ?? join(dataDir, 'spill')
+}
 
 export interface RunIo {
   log: Log
@@ -43,6 +62,13 @@ export interface RunIo {
   signal: AbortSignal
   /** Other than the defaults; tests do not wait half a minute. */
   httpLimits?: Partial<HttpLimits>
+  /** Other than DNS and the domains themselves; tests have no names. */
+  handles?: HandleOptions
+}
+
+export interface RunOptions extends Options {
+  /** Accounts named one by one, beside the sources: DIDs or handles. */
+  names?: readonly string[]
 }
 
 export interface RunOutcome {
@@ -52,16 +78,24 @@ export interface RunOutcome {
 }
 
 /** Throws what stops a run, with its code; an interruption is no error, the summary says so. */
-export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
+export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
+  checkNames(options.names ?? [])
   const config = await loadConfig({ path: options.config, collections: options.collections })
-  const spillDir = options.spillDir ?? join(options.dataDir, 'spill')
+  const spillDir = spillFolder(options)
   await removeStaleSpills(spillDir)
+  const archive = options.archive
+  if (archive !== undefined) await openArchive(archive)
   await using opened = await openCrawlDatabase(options, { config, log: io.log })
   const { database } = opened
   const { contact, allowPrivateHosts } = options
   await using http = openHttp({ version, contact, allowPrivateHosts, limits: io.httpLimits ?? {} })
-  const state = await openState(database, { log: io.log })
-  const writer = openWriter({ database, config, process: () => state.process })
+  const state = await openState(database, {
+    egress: options.egress,
+    deadAfterMs: options.deadAfter * 1000,
+    log: io.log,
+  })
+  const onRemove = archive === undefined ? undefined : (dids: string[]) => removeArchived(archive, dids)
+  const writer = openWriter({ database, config, process: () => state.process, onRemove })
   const parts = {
     config,
     database,
@@ -71,18 +105,23 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
     writer,
     metrics: new RunMetrics(),
     budget: new MemoryBudget(options.memory),
-    progress: { discovered: false, unlisted: [] } satisfies CrawlProgress as CrawlProgress,
+    spills: new MemoryBudget(options.spillLimit),
+    progress: { discovered: false, sources: [], unlisted: [] } satisfies CrawlProgress as CrawlProgress,
   }
   try {
     for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
       if (change.repos > 0)
         io.log.info({ ...change }, 'the config has changed: repos are stale and will be fetched again')
     }
+    const cost = await refetchCost(database)
+    if (cost.repos > 0) {
+      io.log.info({ ...cost, takes: duration(cost.ms) }, 'to fetch again for the config, at the rate that hosts allow')
+    }
     await crawlShown(options, parts, io)
     await writer.settleGone(options.inactive)
     // The first full pass ends with the indexes that would have slowed it down.
     if (parts.progress.unlisted.length === 0) {
-      await finish(database, { config, signal: io.signal, onProgress: showIndexes(io) })
+      await finishOnce(parts, io)
     }
   } catch (error) {
     if (!isInterruption(error, io.signal)) throw error
@@ -97,6 +136,14 @@ export async function run(options: Options, io: RunIo): Promise<RunOutcome> {
   return { output, exitCode: exitCodeOf(summary, parts.progress, options) }
 }
 
+/** One process builds the indexes; the others wait, and one takes over should it die. */
+async function finishOnce({ database, config, state }: Parts, io: RunIo): Promise<void> {
+  const onProgress = showIndexes(io)
+  await withLease(state, { name: 'finish', signal: io.signal }, (signal) =>
+    insist(() => finish(database, { config, signal, onProgress }), { signal }),
+  )
+}
+
 interface Parts {
   config: Config
   database: Database
@@ -106,23 +153,27 @@ interface Parts {
   writer: Writer
   metrics: RunMetrics
   budget: MemoryBudget
+  spills: MemoryBudget
   progress: CrawlProgress
 }
 
-async function crawlShown(options: Options, parts: Parts, io: RunIo): Promise<void> {
+async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise<void> {
+  const maxInFlight = reposForHandles(options.concurrency)
+  if (maxInFlight < options.concurrency)
+    io.log.warn({ maxInFlight }, 'the system permits few open files (ulimit -n): fewer repos are fetched at a time')
   const hosts = createHosts({
     now: Date.now,
-    maxInFlight: options.concurrency,
+    maxInFlight,
     hostConcurrency: options.hostConcurrency,
     limits: options.allowPrivateHosts ? unpacedHosts : undefined,
   })
   const { database, http, state } = parts
-  await using _memory = await keepHosts(hosts, database)
+  await using memory = await keepHosts(hosts, database)
   const plcUrl = options.plcExport ? options.plc[0] : undefined
   await using directory = plcUrl ? openLocalDirectory({ database, state, http, plcUrl, log: io.log }) : undefined
   await using pool = startPool(options, parts, { ...io, hosts })
   await using _display = showProgress(parts, io)
-  await crawl(assemble(options, parts, { ...io, hosts, pool, directory }), parts.progress)
+  await crawl(assemble(options, parts, { ...io, hosts, pool, directory, saveHosts: memory.save }), parts.progress)
   io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
 }
 
@@ -131,10 +182,10 @@ function startPool(
   parts: Parts,
   { hosts, httpLimits = {}, signal }: RunIo & { hosts: Hosts },
 ): IndexPool {
-  const { config, spillDir, writer, metrics, budget } = parts
-  const { contact, allowPrivateHosts, plc, repoMemory, spillLimit, verify } = options
+  const { config, spillDir, writer, metrics, budget, spills } = parts
+  const { contact, allowPrivateHosts, plc, repoMemory, verify, archive } = options
   return openIndexPool({
-    threads: options.threads ?? Math.max(1, Math.min(availableParallelism() - 1, maxThreads)),
+    threads: options.threads ?? defaultThreads(),
     setup: {
       config,
       http: { version, contact, allowPrivateHosts, limits: httpLimits },
@@ -142,9 +193,11 @@ function startPool(
       budget: { limitBytes: budget.limitBytes, shared: budget.shared },
       repoMemoryBytes: repoMemory,
       largeRepoBytes,
+      hugeBytes,
       spillDir,
-      spillLimitBytes: spillLimit,
+      spills: { limitBytes: spills.limitBytes, shared: spills.shared },
       verify,
+      archive: archive === undefined ? undefined : { dir: resolve(archive), use: 'keep' },
     },
     writer,
     signal,
@@ -160,16 +213,38 @@ function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boole
   return aborted && (error === reason || (error instanceof Error && error.name === 'AbortError'))
 }
 
-type CrawlIo = RunIo & { hosts: Hosts; pool: IndexPool; directory: LocalDirectory | undefined }
+interface CrawlIo extends RunIo {
+  hosts: Hosts
+  pool: IndexPool
+  directory: LocalDirectory | undefined
+  saveHosts: () => Promise<void>
+}
 
-function assemble(options: Options, parts: Parts, { log, signal, hosts, pool, directory }: CrawlIo): CrawlContext {
-  const { http, state, writer, metrics, budget } = parts
+function assemble(options: RunOptions, parts: Parts, io: CrawlIo): CrawlContext {
+  const { log, signal, hosts, pool, directory, saveHosts } = io
+  const { http, state, writer, metrics, budget, spills } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
+  const sources = createSources({
+    options,
+    names: options.names ?? [],
+    fetch: { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) },
+    resolveHandle: createHandleResolver(http, io.handles),
+    resolver,
+    state,
+    log,
+    signal,
+  })
   return {
     state,
-    sources: [relaySource(options.relay, { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) })],
-    discover: { state, log, retry },
+    sources,
+    discover: {
+      log,
+      retry,
+      trustHosts: options.verify === 'structure',
+      onPage: adviseExport(options, log),
+    },
+    decide: { state, resolver, log, concurrency: options.resolveConcurrency },
     resolve: {
       state,
       resolver,
@@ -185,8 +260,10 @@ function assemble(options: Options, parts: Parts, { log, signal, hosts, pool, di
       log,
       retry,
       budget,
+      spills,
       resolver,
       indexRepo: pool.indexRepo,
+      saveHosts,
       flush: writer.flush,
     },
     signal,

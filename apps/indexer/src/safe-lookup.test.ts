@@ -1,5 +1,3 @@
-import { createSocket } from 'node:dgram'
-import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import type { LookupFunction } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -7,46 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { openTestHttp, readAll, startTestServer } from './http-test-server.ts'
 import { createLookup } from './safe-lookup.ts'
-
-const typeA = 1
-const typeAaaa = 28
-const nameError = 3
-
-/** A DNS server: its records by name; `undefined` for a name that does not exist, `silent` for no answer at all. */
-async function startDns(records: Record<string, string[] | 'silent'>) {
-  const socket = createSocket('udp4')
-  let asked = 0
-  socket.on('message', (query, from) => {
-    asked++
-    const end = query.indexOf(0, 12)
-    const labels: string[] = []
-    for (let at = 12; at < end; at += 1 + (query[at] ?? 0)) {
-      labels.push(query.toString('latin1', at + 1, at + 1 + (query[at] ?? 0)))
-    }
-    const question = query.subarray(12, end + 5)
-    const type = query.readUInt16BE(end + 1)
-    const record = records[labels.join('.')]
-    if (record === 'silent') return
-    const addresses = (record ?? []).filter((one) => one.includes(':') === (type === typeAaaa))
-    const answers = addresses.map((one) => {
-      const data = type === typeA ? Buffer.from(one.split('.').map(Number)) : Buffer.from(`${'00'.repeat(15)}01`, 'hex')
-      const head = Buffer.from([0xc0, 12, 0, type, 0, 1, 0, 0, 0, 60, 0, data.length])
-      return Buffer.concat([head, data])
-    })
-    const header = Buffer.from([0, 0, 0x81, 0x80 + (record ? 0 : nameError), 0, 1, 0, answers.length, 0, 0, 0, 0])
-    header.set(query.subarray(0, 2))
-    socket.send(Buffer.concat([header, question, ...answers]), from.port, from.address)
-  })
-  socket.bind(0, '127.0.0.1')
-  await once(socket, 'listening')
-  return {
-    servers: [`127.0.0.1:${socket.address().port}`],
-    asked: () => asked,
-    [Symbol.asyncDispose]: async () => {
-      await new Promise<void>((resolve) => socket.close(() => resolve()))
-    },
-  }
-}
+import { startDns } from './testing-dns.ts'
 
 function look(lookup: LookupFunction, name: string, options: object = { all: true }): Promise<unknown> {
   return new Promise((resolve, reject) =>

@@ -65,6 +65,13 @@ export function createSchemaChanges(schema: string): string {
 )`
 }
 
+/** Work that was recorded and not done. */
+export async function readWork(client: Pick<ClientBase, 'query'>, schema: string): Promise<SchemaWork[]> {
+  const text = `select table_name as "table", reason, patterns, row_tables as "rowTables" from ${schema}.schema_changes order by id`
+  const { rows } = await client.query<SchemaWork>(text)
+  return rows
+}
+
 export async function recordWork(client: ClientBase, schema: string, work: readonly SchemaWork[]): Promise<void> {
   for (const { table, reason, patterns, rowTables } of work) {
     const text = `insert into ${schema}.schema_changes (table_name, reason, patterns, row_tables) values ($1, $2, $3, $4)`

@@ -1,8 +1,48 @@
-// SQL functions that every view leans on: CIDs between bytes and text, the time inside a TID. Pure text; schema.ts runs it.
+// SQL functions that every view leans on: stored values (project/short-forms.ts) to what people see and back, the time inside
+// a TID. Pure text; schema.ts runs it.
+import type { ColumnType } from './config.ts'
+import { escapeMark, jsonWords, textForms, type Word } from './project/short-forms.ts'
 
 /** Statements that create or replace the functions in `schema`. */
 export function functionStatements(schema: string): string[] {
-  return [cidText(schema), cidBytes(schema), tidTime(schema)]
+  return [
+    wholeValue(`${schema}.at_uri_text`, 'at-uri'),
+    wholeValue(`${schema}.did_text`, 'did'),
+    wholeValue(`${schema}.whole_jsonb`, 'jsonb'),
+    cidText(schema),
+    cidBytes(schema),
+    tidTime(schema),
+  ]
+}
+
+export type ShortType = 'at-uri' | 'did' | 'jsonb'
+
+export function isShort(type: ColumnType): type is ShortType {
+  return type === 'at-uri' || type === 'did' || type === 'jsonb'
+}
+
+/**
+ * The value that `stored`, an expression, stands for. 0.3 µs for an at-uri: `replace` takes 0.1, to cut out parts by `substr` 0.7.
+ * 7 µs for 300 characters of JSON: the words one after the other 4, then to jsonb 3.
+ */
+export function wholeExpression(type: ShortType, stored: string): string {
+  if (type === 'jsonb') return `(${withWords(jsonWords, stored)})::jsonb`
+  const { prefix, whole, words } = textForms[type]
+  return `case when starts_with(${stored}, '${whole.text}') then ${stored}
+    when starts_with(${stored}, chr(${escapeMark})) then substr(${stored}, 2)
+    else '${prefix.text}' || ${withWords(words, stored)} end`
+}
+
+function withWords(words: readonly Word[], stored: string): string {
+  return words.reduce((sql, { code, stretch }) => `replace(${sql}, chr(${code}), '${stretch.text}')`, stored)
+}
+
+/** Not strict, as Postgres then puts the body in place of a call, and an index on the body is found. */
+function wholeValue(name: string, type: ShortType): string {
+  return `create or replace function ${name}(stored text) returns ${type === 'jsonb' ? 'jsonb' : 'text'}
+language sql immutable parallel safe as $$
+  select ${wholeExpression(type, 'stored')}
+$$`
 }
 
 const base32 = 'abcdefghijklmnopqrstuvwxyz234567'
@@ -10,6 +50,7 @@ const base32 = 'abcdefghijklmnopqrstuvwxyz234567'
 const base64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef'
 
 /**
+ * Of what a column holds: a digest alone is that of a record, and a zero before 32 bytes is not part of the CID.
  * Five bytes at a time become one int8, whose eight 5-bit digits three masked shifts move 6 bits apart, as base64 has them;
  * `encode` then spells them. 4 µs a CID. A single expression of 58 digits, which Postgres would inline, takes 3.5 µs but
  * has to be planned with every query.
@@ -18,11 +59,13 @@ function cidText(schema: string): string {
   return `create or replace function ${schema}.cid_text(cid bytea) returns text
 language plpgsql immutable strict parallel safe as $$
 declare
-  padded bytea := cid || '\\x00000000';
+  whole bytea := case when octet_length(cid) = 32 then '\\x01711220' || cid
+    when octet_length(cid) = 33 and get_byte(cid, 0) = 0 then substring(cid from 2) else cid end;
+  padded bytea := whole || '\\x00000000';
   digits bytea := '';
   five int8;
 begin
-  for i in 0 .. (octet_length(cid) - 1) / 5 loop
+  for i in 0 .. (octet_length(whole) - 1) / 5 loop
     five := (get_byte(padded, i * 5)::int8 << 32) + (get_byte(padded, i * 5 + 1)::int8 << 24)
       + (get_byte(padded, i * 5 + 2) << 16) + (get_byte(padded, i * 5 + 3) << 8) + get_byte(padded, i * 5 + 4);
     five := (five & ${upperHalf}) << 4 | (five & ${lowerHalf});
@@ -31,7 +74,7 @@ begin
     digits := digits || substring(int8send(five) from 3);
   end loop;
   return 'b' || translate(
-    left(replace(encode(digits, 'base64'), e'\\n', ''), (octet_length(cid) * 8 + 4) / 5), '${base64}', '${base32}');
+    left(replace(encode(digits, 'base64'), e'\\n', ''), (octet_length(whole) * 8 + 4) / 5), '${base64}', '${base32}');
 end
 $$`
 }
@@ -48,7 +91,10 @@ const lowerQuarters = mask(10, 24, 0)
 const upperDigits = mask(5, 41, 29, 17, 5)
 const lowerDigits = mask(5, 36, 24, 12, 0)
 
-/** Immutable, so that a literal is turned into bytes once, when a query is planned, and finds its index. */
+/**
+ * What a column holds for a CID: of a record's the digest, of others all bytes, behind a zero if they are as many as a digest.
+ * Immutable, so that a literal is turned into bytes once, when a query is planned, and finds its index.
+ */
 function cidBytes(schema: string): string {
   return `create or replace function ${schema}.cid_bytes(cid text) returns bytea
 language plpgsql immutable strict parallel safe as $$
@@ -70,7 +116,8 @@ begin
       bytes := bytes || set_byte('\\x00', 0, (held >> bits & 255)::int);
     end if;
   end loop;
-  return bytes;
+  return case when octet_length(bytes) = 36 and substring(bytes for 4) = '\\x01711220' then substring(bytes from 5)
+    when octet_length(bytes) = 32 then '\\x00' || bytes else bytes end;
 end
 $$`
 }

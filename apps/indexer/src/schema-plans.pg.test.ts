@@ -30,7 +30,7 @@ beforeAll(async () => {
     insert into hidden_repos select id from repos where id % 50 = 0;
     insert into like_rows (repo, created_at, rkey, cid, subject_uri, subject_cid)
     select r.id, timestamptz '2024-01-01Z' + i * interval '1 minute', lpad(i::text, 12, '0') || 'a', sha256((r.id * 1000 + i)::text::bytea),
-      'at://did:plc:x/app.bsky.feed.post/' || i, decode('01711220', 'hex') || sha256(i::text::bytea)
+      'bv6ggog3tya2z3vxsub7hnal!' || i, sha256(i::text::bytea)
     from repos r, generate_series(1, 200) i`)
   await finish(database, { config })
   await database.pool.query('vacuum analyze')
@@ -69,7 +69,7 @@ test.each([
   ],
   [`select * from like_by_uri('${uri}')`, ['repos_did_key', 'like_rows_pkey']],
   [
-    `select * from "like" where subject_uri = 'at://did:plc:x/app.bsky.feed.post/77' limit 5`,
+    `select * from "like" where subject_uri = 'at://did:plc:bv6ggog3tya2z3vxsub7hnal/app.bsky.feed.post/77' limit 5`,
     ['like_rows_subject_uri_idx'],
   ],
   [`select * from like_by_subject_cid('${cid}')`, ['like_rows_subject_cid_idx']],
@@ -87,7 +87,11 @@ test('lookups give the row, and hidden accounts have none', async () => {
   const all = await database.pool.query(`select * from "like" where did = 'did:plc:account77' order by rkey`)
   expect(all.rows.length).toBe(200)
   const row = all.rows[76]
-  expect(row).toMatchObject({ uri, rkey: '000000000077a', subject_uri: 'at://did:plc:x/app.bsky.feed.post/77' })
+  expect(row).toMatchObject({
+    uri,
+    rkey: '000000000077a',
+    subject_uri: 'at://did:plc:bv6ggog3tya2z3vxsub7hnal/app.bsky.feed.post/77',
+  })
   const same = async (sql: string, value: string) =>
     expect((await database.pool.query(sql, [value])).rows).toContainEqual(row)
   await same('select * from like_by_uri($1)', uri)
@@ -122,15 +126,21 @@ test('sort_at is created_at, but never after the time of its TID or of indexing'
   ])
 })
 
-test('counting a view costs at most twice the table', async () => {
-  const bare = await planOf('select count(*) from like_rows')
-  const view = await planOf('select count(*) from "like"')
-  expect(view.nodes.map((node) => node['Relation Name'])).not.toContain('repos') // the join is dropped
-  expect(view.cost / bare.cost).toBeLessThan(2) // by the planner's account: times swing with what else the machine does
-  const times = { bare: bare.ms, view: view.ms }
-  for (let i = 0; i < 10; i++) {
-    times.bare = Math.min(times.bare, (await planOf('select count(*) from like_rows')).ms)
-    times.view = Math.min(times.view, (await planOf('select count(*) from "like"')).ms)
-  }
-  console.log(`count(*): table ${times.bare.toFixed(1)} ms, view ${times.view.toFixed(1)} ms`)
-})
+test.each(['some accounts are hidden', 'none is'])(
+  'counting a view costs at most twice the table: %s',
+  async (hidden) => {
+    if (hidden === 'none is') await database.pool.query('delete from hidden_repos where repo > 0')
+    await database.pool.query('vacuum analyze hidden_repos')
+    const bare = await planOf('select count(*) from like_rows')
+    const view = await planOf('select count(*) from "like"')
+    expect(view.nodes.map((node) => node['Relation Name'])).not.toContain('repos') // the join is dropped
+    expect(view.nodes.map((node) => node['Node Type'])).not.toContain('Nested Loop')
+    expect(view.cost / bare.cost).toBeLessThan(2) // by the planner's account: times swing with what else the machine does
+    const times = { bare: bare.ms, view: view.ms }
+    for (let i = 0; i < 10; i++) {
+      times.bare = Math.min(times.bare, (await planOf('select count(*) from like_rows')).ms)
+      times.view = Math.min(times.view, (await planOf('select count(*) from "like"')).ms)
+    }
+    console.log(`count(*): table ${times.bare.toFixed(1)} ms, view ${times.view.toFixed(1)} ms`)
+  },
+)

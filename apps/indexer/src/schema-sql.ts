@@ -35,7 +35,19 @@ export function columnDefinition(column: Column): string {
 export function columnSqlType(type: ColumnType): string {
   if (type === 'cid') return 'bytea'
   if (type === 'cid[]') return 'bytea[]'
-  return type === 'at-uri' || type === 'did' ? 'text collate "C"' : type
+  return type === 'at-uri' || type === 'did' || type === 'jsonb' ? 'text collate "C"' : type
+}
+
+/** How a stored value is shown and indexed (project/short-forms.ts): an expression, or the column itself. */
+export function wholeValue(schema: string, column: Column, from = 't.'): string {
+  const stored = `${from}${quoteName(column.name)}`
+  const functions: Partial<Record<ColumnType, string>> = {
+    'at-uri': 'at_uri_text',
+    did: 'did_text',
+    jsonb: 'whole_jsonb',
+  }
+  const name = functions[column.type]
+  return name === undefined ? stored : `${schema}.${name}(${stored})`
 }
 
 /** Leans on the primary keys of `repos` and `hidden_repos`; without `did` or `uri` asked for, Postgres drops the join. */
@@ -46,7 +58,7 @@ export function createViewStatement(schema: string, table: Table): string {
 /** The functions by which rows are found by AT-URI and by CID, each in the view's shape. */
 export function lookupFunctions(schema: string, table: Table): { name: string; statement: string }[] {
   const uri = { name: `${table.name}_by_uri`, argument: 'uri', where: byUri(table) }
-  const own = { name: `${table.name}_by_cid`, argument: 'cid', where: byOwnCid(schema) }
+  const own = { name: `${table.name}_by_cid`, argument: 'cid', where: `t.cid = ${schema}.cid_bytes($1)` }
   const others = table.columns
     .filter((column) => column.type === 'cid')
     .map((column) => ({
@@ -76,11 +88,6 @@ function byUri(table: Table): string {
   and starts_with($1, 'at://') and split_part($1, '/', 6) = ''`
 }
 
-/** A record's own CID is kept as its digest: the other 4 bytes are the same for all. */
-function byOwnCid(schema: string): string {
-  return `t.cid = substring(${schema}.cid_bytes($1) from 5) and starts_with($1, 'bafyrei')`
-}
-
 function selectRows(schema: string, table: Table): string {
   const collection = table.generic ? 't.collection' : quoteText(table.collections[0] ?? '')
   const created = table.columns.find((column) => column.name === 'created_at' && column.type === 'timestamptz')
@@ -90,7 +97,7 @@ function selectRows(schema: string, table: Table): string {
     ...(table.generic ? ['t.collection'] : []),
     't.rkey',
     `'at://' || r.did || '/' || ${collection} || '/' || t.rkey as uri`,
-    `${schema}.cid_text('\\x01711220' || t.cid) as cid`,
+    `${schema}.cid_text(t.cid) as cid`,
     ...table.columns.map((column) => viewColumn(schema, column)),
     `least(${times.join(', ')}) as sort_at`,
   ]
@@ -116,7 +123,7 @@ left join ${schema}.hosts h on h.id = r.host_id`,
     {
       name: 'rejects',
       statement: `create or replace view ${schema}.rejects as
-select r.did, ${uri}, t.collection, t.rkey, ${schema}.cid_text('\\x01711220' || t.cid) as cid,
+select r.did, ${uri}, t.collection, t.rkey, ${schema}.cid_text(t.cid) as cid,
   t.code, t.message, t.bytes, t.rejected_at
 from ${schema}.reject_rows t
 left join ${schema}.repos r on r.id = t.repo`,
@@ -150,5 +157,5 @@ function width(column: Column): number {
 
 function viewColumn(schema: string, column: Column): string {
   const name = quoteName(column.name)
-  return column.type === 'cid' ? `${schema}.cid_text(t.${name}) as ${name}` : `t.${name}`
+  return `${column.type === 'cid' ? `${schema}.cid_text(t.${name})` : wholeValue(schema, column)} as ${name}`
 }

@@ -1,6 +1,8 @@
 import { microsFromTid } from 'repo-stream'
 import { expect, test } from 'vitest'
 import { loadConfig } from './config.ts'
+import { jsonWords } from './project/short-forms.ts'
+import { cidForms, didForms, uriForms } from './project/testing-short-forms.ts'
 import { applySchema } from './schema.ts'
 import { openTestDatabase } from './testing-database.ts'
 
@@ -30,13 +32,32 @@ test('CIDs turn into text and back, and TIDs into times', async () => {
   expect(rows).toEqual([
     {
       cid,
-      bytes: 36,
+      bytes: 32,
       time: new Date(Math.floor((microsFromTid('3jzfcijpj2z2a') ?? 0) / 1000)),
       no_time: null,
       identity: 'bafkqabtimvwgy3yk',
     },
   ])
 })
+
+test('views show whole what rows hold in short forms', async () => {
+  await using database = await openTestDatabase()
+  await applySchema(database, { config: await loadConfig() })
+  const read = async (expression: string, stored: readonly unknown[]) => {
+    const text = `select ${expression} as whole from unnest($1::text[]) with ordinality s (stored, n) order by n`
+    return (await database.pool.query<{ whole: unknown }>(text, [stored])).rows.map((row) => row.whole)
+  }
+  const [values, stored] = [0, 1] as const
+  expect(await read('at_uri_text(stored)', column(uriForms, stored))).toEqual(column(uriForms, values))
+  expect(await read('did_text(stored)', column(didForms, stored))).toEqual(column(didForms, values))
+  expect(await read(`cid_text(decode(stored, 'hex'))`, column(cidForms, stored))).toEqual(column(cidForms, values))
+  expect(await read(`encode(cid_bytes(stored), 'hex')`, column(cidForms, values))).toEqual(column(cidForms, stored))
+  expect(await read('coalesce(at_uri_text(null), did_text(null), whole_jsonb(null)::text)', [''])).toEqual([null])
+  const words = jsonWords.map((word) => JSON.stringify(word.stretch.text))
+  expect(await read('whole_jsonb(stored)', words)).toEqual(words.map((word) => JSON.parse(word)))
+})
+
+const column = (pairs: readonly (readonly [string, string])[], index: 0 | 1) => pairs.map((pair) => pair[index])
 
 test('a start with the same config waits for nobody who reads a view', async () => {
   await using database = await openTestDatabase()
@@ -50,4 +71,24 @@ test('a start with the same config waits for nobody who reads a view', async () 
   expect(await applySchema(database, { config })).toEqual({ created: [], changed: [], removed: [] })
   await reader.query('commit')
   reader.release()
+})
+
+test('a table from before short forms gets its jsonb columns anew, and is filled again', async () => {
+  await using database = await openTestDatabase()
+  const config = await loadConfig({ collections: ['*'] })
+  await applySchema(database, { config })
+  await database.pool.query(`drop view records cascade; alter table records_rows drop column record, add column record jsonb;
+    update collections set version = 0, view = '' where name = 'records'`)
+  expect(await applySchema(database, { config })).toEqual({ created: [], changed: ['records'], removed: [] })
+  await database.pool.query(
+    `insert into records_rows (repo, collection, rkey, cid, record) values (1, 'a.b.c', 'a', '', '{"alt":1}')`,
+  )
+  expect((await database.pool.query('select record from records')).rows).toEqual([{ record: { alt: 1 } }])
+  expect((await database.pool.query('select pg_typeof(record)::text as type from records_rows')).rows).toEqual([
+    { type: 'text' },
+  ])
+  const { rows: work } = await database.pool.query(
+    `select table_name from schema_changes where reason = 'missing-column'`,
+  )
+  expect(work).toEqual([{ table_name: 'records' }])
 })

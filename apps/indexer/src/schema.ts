@@ -8,10 +8,10 @@ import { sqlState } from './database-errors.ts'
 import { transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 import { type AppliedTable, createSchemaChanges, recordWork, workFor } from './schema-changes.ts'
+import { distributeTables } from './schema-citus.ts'
 import { functionStatements } from './schema-functions.ts'
 import {
   columnDefinition,
-  columnSqlType,
   createTableStatement,
   createViewStatement,
   lookupFunctions,
@@ -35,43 +35,68 @@ export interface SchemaChange {
 /** Throws `SchemaInUse` when a view must change that something of the user's depends on. */
 export async function applySchema(
   database: { pool: Pool; schema: string },
-  { config }: { config: Config },
+  { config, citus = false }: { config: Config; citus?: boolean },
 ): Promise<SchemaChange> {
   const { pool, schema } = database
-  return transact(pool, async (client) => {
-    await client.query('select pg_advisory_xact_lock($1)', [schemaLock])
-    await client.query(createCollections(schema))
-    await client.query(createSchemaChanges(schema))
-    for (const statement of functionStatements(schema)) await client.query(statement)
-    for (const view of stateViewStatements(schema)) await makeStateView(client, schema, view)
-    const applied = await readApplied(client, schema)
-    const change: SchemaChange = { created: [], changed: [], removed: [] }
-    for (const table of config.tables) await applyTable({ client, schema, config, change, applied }, table)
-    for (const [name, { removed }] of applied) {
-      if (removed || config.tables.some((table) => table.name === name)) continue
-      await client.query(`update ${schema}.collections set removed_at = now() where name = $1`, [name])
-      change.removed.push(name)
-    }
-    return change
-  })
+  return transact(pool, (client) => applySchemaIn(client, { schema, config, citus }))
+}
+
+export interface ApplyOptions {
+  schema: string
+  config: Config
+  /** Collection tables are distributed by repo over a Citus cluster. */
+  citus?: boolean
+  /** Other tables, filled for this config, have taken the place of those that the views were made over. */
+  replaced?: boolean
+}
+
+/** `applySchema` as a part of the caller's transaction. */
+export async function applySchemaIn(
+  client: PoolClient,
+  { schema, config, citus = false, replaced = false }: ApplyOptions,
+): Promise<SchemaChange> {
+  await openBooks(client, schema)
+  for (const statement of functionStatements(schema)) await client.query(statement)
+  for (const view of stateViewStatements(schema)) await makeStateView(client, schema, { ...view, replaced })
+  const applied = await readApplied(client, schema)
+  const change: SchemaChange = { created: [], changed: [], removed: [] }
+  for (const table of config.tables) await applyTable({ client, schema, config, replaced, change, applied }, table)
+  if (citus) await distributeTables(client, { config, schema })
+  for (const [name, { removed }] of applied) {
+    if (removed || config.tables.some((table) => table.name === name)) continue
+    await client.query(`update ${schema}.collections set removed_at = now() where name = $1`, [name])
+    change.removed.push(name)
+  }
+  return change
+}
+
+/** Where it is written what was applied; whoever has opened them is alone with them until the transaction ends. */
+export async function openBooks(client: PoolClient, schema: string): Promise<void> {
+  await client.query('select pg_advisory_xact_lock($1)', [schemaLock])
+  await client.query(createCollections(schema))
+  await client.query(createSchemaChanges(schema))
 }
 
 interface Applying {
   client: PoolClient
   schema: string
   config: Config
+  replaced: boolean
   change: SchemaChange
   applied: ReadonlyMap<string, AppliedTable>
 }
 
-async function applyTable({ client, schema, config, change, applied }: Applying, table: Table): Promise<void> {
+async function applyTable(applying: Applying, table: Table): Promise<void> {
+  const { client, schema, config, replaced, change, applied } = applying
   const before = applied.get(table.name)
-  if (before === undefined) await client.query(createTableStatement(schema, table))
+  if (replaced) {
+    // It is there, with the columns of this config.
+  } else if (before === undefined) await client.query(createTableStatement(schema, table))
   else if (before.version !== table.version) await alterTable(client, schema, table, before)
   if (before === undefined || before.removed) change.created.push(table.name)
   else if (before.version !== table.version) change.changed.push(table.name)
-  await makeView(client, schema, table, before)
-  await recordWork(client, schema, workFor(table, config, applied))
+  await makeView(applying, table)
+  if (!replaced) await recordWork(client, schema, workFor(table, config, applied))
   await record(client, schema, table)
 }
 
@@ -90,7 +115,11 @@ function createCollections(schema: string): string {
 )`
 }
 
-async function readApplied(client: PoolClient, schema: string): Promise<Map<string, AppliedTable>> {
+/** The tables that were applied last, by name. */
+export async function readApplied(
+  client: Pick<PoolClient, 'query'>,
+  schema: string,
+): Promise<Map<string, AppliedTable>> {
   const { rows } = await client.query<AppliedTable>(
     `select name, rows_name as "rowsName", collections, version, columns, view, removed_at is not null as removed from ${schema}.collections`,
   )
@@ -111,16 +140,17 @@ async function record(client: PoolClient, schema: string, table: Table): Promise
 
 /** A new column is added; one of another type takes the place of its namesake, whose values could not be converted. */
 async function alterTable(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    `select attname as name from pg_attribute
+  const { rows } = await client.query<{ name: string; type: string }>(
+    `select attname as name, format_type(atttypid, atttypmod) as type from pg_attribute
     where attrelid = $1::regclass and attnum > 0 and not attisdropped`,
     [`${schema}.${tableName(table)}`],
   )
-  const present = new Set(rows.map((row) => row.name))
+  const present = new Map(rows.map((row) => [row.name, row.type]))
   const changes: string[] = []
   for (const column of table.columns) {
     const old = before.columns.find((one) => one.name === column.name)
-    const retyped = old !== undefined && columnSqlType(old.type) !== columnSqlType(column.type)
+    const isOldJson = column.type === 'jsonb' && present.get(column.name) === 'jsonb' // before short forms
+    const retyped = isOldJson || (old !== undefined && old.type !== column.type)
     if (present.has(column.name) && !retyped) continue
     if (present.has(column.name)) changes.push(`drop column ${quoteName(column.name)}`)
     changes.push(`add column ${columnDefinition(column)}`)
@@ -131,15 +161,11 @@ async function alterTable(client: PoolClient, schema: string, table: Table, befo
 }
 
 /** To replace a view is to wait for everybody who reads it, so one that is as it should be is left alone. */
-async function makeView(
-  client: PoolClient,
-  schema: string,
-  table: Table,
-  before: AppliedTable | undefined,
-): Promise<void> {
-  const definition = viewDefinition(schema, table)
-  if (before?.view === definition) return
-  if (before !== undefined) await dropView(client, schema, table, before)
+async function makeView({ client, schema, replaced, applied }: Applying, table: Table): Promise<void> {
+  const before = applied.get(table.name)
+  const isSame = before?.view === viewDefinition(schema, table)
+  if (isSame && !replaced) return
+  if (before !== undefined && !isSame) await dropView(client, schema, table, before)
   await client.query(createViewStatement(schema, table))
   for (const lookup of lookupFunctions(schema, table)) await client.query(lookup.statement)
 }
@@ -154,14 +180,14 @@ function viewDefinition(schema: string, table: Table): string {
 async function makeStateView(
   client: PoolClient,
   schema: string,
-  view: { name: string; statement: string },
+  view: { name: string; statement: string; replaced: boolean },
 ): Promise<void> {
   const made = `made from ${createHash('sha256').update(view.statement).digest('hex')}`
   const { rows } = await client.query<{ made: string | null }>(
     `select obj_description(to_regclass($1), 'pg_class') as made`,
     [`${schema}.${view.name}`],
   )
-  if (rows[0]?.made === made) return
+  if (rows[0]?.made === made && !view.replaced) return
   await client.query(view.statement)
   await client.query(`comment on view ${schema}.${view.name} is '${made}'`)
 }
@@ -170,12 +196,17 @@ async function makeStateView(
 async function dropView(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<void> {
   const old = { ...table, columns: before.columns }
   for (const { name } of lookupFunctions(schema, old)) await client.query(`drop function if exists ${name}`)
+  await dropUnused(client, `view if exists ${schema}.${quoteName(table.name)}`)
+}
+
+/** Throws `SchemaInUse` when something of the user's depends on it. */
+export async function dropUnused(client: PoolClient, what: string): Promise<void> {
   try {
-    await client.query(`drop view if exists ${schema}.${quoteName(table.name)}`)
+    await client.query(`drop ${what}`)
   } catch (cause) {
     if (sqlState(cause) !== dependentObjects) throw cause
-    const message = `the view ${table.name} has to change, but something depends on it: ${detailOf(cause)}. Drop that, and start again`
-    throw new IndexerError('SchemaInUse', message, { cause, details: { view: table.name } })
+    const message = `the ${what.replace('if exists ', '')} has to change, but something depends on it: ${detailOf(cause)}. Drop that, and start again`
+    throw new IndexerError('SchemaInUse', message, { cause, details: { what } })
   }
 }
 

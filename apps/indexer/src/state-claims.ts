@@ -3,6 +3,7 @@
 // long snapshot, made each claim slower when it began at the front (4 -> 25 ms after 300,000 repos).
 import { CounterChanges, counterWriter } from './counters.ts'
 import { ask, insist, transact } from './database-transact.ts'
+import { createHostLeases } from './host-leases.ts'
 import type { RepoState } from './repo-states.ts'
 import type { ClaimedRepo, StateContext } from './state.ts'
 import { step } from './steps.ts'
@@ -10,6 +11,8 @@ import { step } from './steps.ts'
 export interface HostWithWork {
   hostId: number
   origin: string
+  /** Leased to this process; otherwise to nobody who lives. */
+  ours: boolean
 }
 
 /** Where the claims of a host go on. */
@@ -27,7 +30,9 @@ export interface HostBound {
 const fromTheFrontEveryMs = 15_000
 const claimsPerProcess = 40n // bits: a token is process << 40 | n
 
-export function createClaims({ database, process, bounds }: StateContext) {
+export function createClaims(context: StateContext) {
+  const { database, process, bounds, leased, tenure } = context
+  const { leaseHosts } = createHostLeases(context)
   const { pool } = database
   let claims = 0
 
@@ -79,7 +84,7 @@ export function createClaims({ database, process, bounds }: StateContext) {
         bound.frontAt = now
       }
       const looks = known.map(([hostId, bound]) => ({ hostId, bound, lowerings: bound.lowerings }))
-      const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process()]
+      const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process(), tenure.egress]
       const { rows } = await ask<HostLook>(pool, { name: 'hosts-with-work', text: selectHostsWithWork, values })
       const firsts = new Map(rows.map(({ hostId, firstWaiting, newest }) => [hostId, firstWaiting ?? newest ?? 1]))
       for (const { hostId, bound, lowerings } of looks) {
@@ -87,11 +92,12 @@ export function createClaims({ database, process, bounds }: StateContext) {
       }
       const busy = rows.filter(({ firstWaiting, due }) => firstWaiting !== null || due)
       for (const { hostId, due } of busy) if (due) boundsOf(hostId).due = true
-      return busy.map(({ hostId, origin }) => ({ hostId, origin }))
+      return busy.map(({ hostId, origin, ours }) => ({ hostId, origin, ours }))
     },
 
     /** Takes the host for this process if it is free. Empty: nothing to do there now, or another process has it. */
     async claimRepos(hostId: number, limit: number): Promise<ClaimedRepo[]> {
+      if (!leased.has(hostId) && (await leaseHosts([hostId])).length === 0) return []
       const known = boundsOf(hostId)
       let claimed: ClaimedRepo[] = []
       if (known.due) {
@@ -152,20 +158,12 @@ const selects = {
   order by host_id, retry_at limit $3 for update skip locked`,
 }
 
-/** A host belongs to one process; whoever was taken for dead claims nothing. Counted in the same statement, last. */
+/** Whoever does not have the host any more, or was taken for dead, claims nothing. Counted in the same statement, last. */
 function claimSelected(select: string): string {
   return `
-  with owner as (
-    update hosts h set process = $1::bigint
-    where id = $4::int and process is distinct from $1::bigint
-      and (process is null or not exists (select from processes p where p.id = h.process))
-      and exists (select from processes p where p.id = $1::bigint)
-    returning id
-  ),
-  ours as (
-    select id from owner
-    union all
-    select id from hosts where id = $4::int and process = $1::bigint and exists (select from processes p where p.id = $1::bigint)
+  with ours as (
+    select from host_leases l join processes p on p.id = l.process
+    where l.host_id = $4::int and l.egress = p.egress and p.id = $1::bigint
   ),
   picked as (${select}),
   numbered as (select id, state, row_number() over (order by id) - 1 as n from picked where exists (select from ours)),
@@ -195,8 +193,9 @@ const statements: Record<ClaimKind, string> = {
 
 // $1, $2: hosts that were looked at and how far. repos_waiting, repos_due: one probe each.
 const selectHostsWithWork = `
-  select h.id as "hostId", h.origin, w.first_waiting as "firstWaiting", w.due, (select max(id) from repos) as newest
-  from hosts h left join unnest($1::int[], $2::bigint[]) as b (id, after) on b.id = h.id,
+  select h.id as "hostId", h.origin, l.process is not distinct from $3 as ours, w.first_waiting as "firstWaiting", w.due, (select max(id) from repos) as newest
+  from hosts h left join unnest($1::int[], $2::bigint[]) as b (id, after) on b.id = h.id
+    left join host_leases l on l.host_id = h.id and l.egress = $4,
     lateral (
       select
         (select r.id from repos r
@@ -207,7 +206,7 @@ const selectHostsWithWork = `
          where r.state in ('retry', 'stale', 'failed') and r.host_id = h.id and r.retry_at <= now()
          order by r.retry_at limit 1) is true as due
     ) w
-  where h.process is null or h.process = $3 or not exists (select from processes p where p.id = h.process)
+  where l.process is null or l.process = $3 or not exists (select from processes p where p.id = l.process)
   order by h.id`
 
 interface Release {

@@ -6,7 +6,9 @@ import { ask, transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 import { type Existing, judge, type Listed, type Verdict } from './listing.ts'
 import type { StateContext } from './state.ts'
+import { noteHostClaims } from './state-host-claims.ts'
 import { ensureHosts } from './state-hosts.ts'
+import { applyVerdict, type Change } from './state-verdicts.ts'
 import { step } from './steps.ts'
 
 export interface SourcePosition {
@@ -24,8 +26,10 @@ export interface ListedPage {
   repos: readonly Listed[]
   /** True on the last page of a pass. */
   finished: boolean
-  /** Origin of the host whose own listing this is: its repos need no resolution. */
-  host?: string
+  /** Origin of the host whose own listing this is. */
+  host?: string | undefined
+  /** The host is believed about where its repos are, so that they need no resolution. Default true. */
+  hostIsTrusted?: boolean
 }
 
 export interface PageOutcome {
@@ -33,7 +37,8 @@ export interface PageOutcome {
   outdated: number
   retired: number
   revived: number
-  moved: number
+  doubted: number
+  claimed: number
 }
 
 export function createDiscovery({ database, process }: StateContext) {
@@ -53,6 +58,18 @@ export function createDiscovery({ database, process }: StateContext) {
       return position
     },
 
+    /** Of `sources`, those whose end was reached since the present pass of `pass` began. */
+    async finishedSources(sources: readonly string[], pass: string): Promise<Set<string>> {
+      const { rows } = await ask<{ name: string }>(database.pool, { text: selectFinished, values: [sources, pass] })
+      return new Set(rows.map(({ name }) => name))
+    },
+
+    /** Of `dids`, those that are done or gone, so that nothing would be asked about them by itself. */
+    async settledRepos(dids: readonly string[]): Promise<Set<string>> {
+      const { rows } = await ask<{ did: string }>(database.pool, { text: selectSettled, values: [dids] })
+      return new Set(rows.map(({ did }) => did))
+    },
+
     /** Throws `SourceTaken` when another process has moved the cursor since it was read here. */
     async commitPage(page: ListedPage): Promise<PageOutcome> {
       const before = positions.get(page.source)
@@ -62,7 +79,12 @@ export function createDiscovery({ database, process }: StateContext) {
       const outcome = await transact(database.pool, async (client) => {
         const [hostId] = page.host === undefined ? [] : await ensureHosts(client, [page.host])
         const changes = new CounterChanges()
-        const outcome = await writeRepos(client, { repos, hostId, changes })
+        const outcome = await writeRepos(client, {
+          repos,
+          hostId,
+          homeId: page.hostIsTrusted === false ? undefined : hostId,
+          changes,
+        })
         await moveCursor(client, page, before.pages)
         await changes.write(client, counterWriter(process(), 0))
         step('before-page-commit')
@@ -76,6 +98,10 @@ export function createDiscovery({ database, process }: StateContext) {
 }
 
 const selectSource = `select cursor, finished_at, pages from sources where name = $1`
+const selectFinished = `
+  select s.name from sources s join sources pass on pass.name = $2
+  where s.name = any($1) and s.finished_at >= pass.started_at`
+const selectSettled = `select did from repos where did = any($1) and state in ('done', 'gone')`
 
 function sortAndDedupe(repos: readonly Listed[]): Listed[] {
   const byDid = new Map(repos.map((repo) => [repo.did, repo]))
@@ -99,118 +125,71 @@ const upsertSource = `
   values ($1, $2, 1, $3, $4::boolean::int, case when $4 then now() end)
   on conflict (name) do update
   set cursor = excluded.cursor, pages = s.pages + 1, listed = s.listed + excluded.listed, passes = s.passes + excluded.passes,
-      finished_at = excluded.finished_at, updated_at = now()
+      started_at = case when s.finished_at is null then s.started_at else now() end, finished_at = excluded.finished_at, updated_at = now()
   where s.pages = $5
   returning 1`
 
 interface Page {
   repos: Listed[]
+  /** Whose own listing it is. */
   hostId: number | undefined
+  /** Where its new repos are; undefined: the DID document says. */
+  homeId: number | undefined
   changes: CounterChanges
 }
 
-async function writeRepos(client: PoolClient, { repos, hostId, changes }: Page): Promise<PageOutcome> {
-  const dids = repos.map((repo) => repo.did)
-  const { rows } = await client.query<Existing>({ name: 'repos-by-did', text: selectRepos, values: [dids] })
-  const known = new Map(rows.map((row) => [row.did, row]))
-  const unknown = repos.filter((repo) => !known.has(repo.did))
-  const discovered = await insertRepos(client, { repos: unknown, hostId, changes })
-
-  const verdicts = new Map<Verdict, Listed[]>()
-  for (const repo of repos) {
-    const existing = known.get(repo.did)
-    const verdict = existing && judge(existing, repo, hostId)
-    if (verdict === undefined) continue
-    verdicts.set(verdict, [...(verdicts.get(verdict) ?? []), repo])
+async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }: Page): Promise<PageOutcome> {
+  const known = new Map<string, Existing>()
+  const read = async (dids: string[]): Promise<void> => {
+    if (dids.length === 0) return
+    const { rows } = await client.query<Existing>({ name: 'repos-by-did', text: selectRepos, values: [dids] })
+    for (const row of rows) known.set(row.did, row)
   }
-  const apply = async (verdict: Verdict) =>
-    await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], changes })
+  await read(repos.map(({ did }) => did))
+  const unknown = repos.filter(({ did }) => !known.has(did))
+  const inserted = await insertRepos(client, { repos: unknown, hostId, homeId, changes })
+  // Another listing may have inserted some at the same moment; what this one says of them counts no less.
+  await read(unknown.flatMap(({ did }) => (inserted.has(did) ? [] : did)))
+
+  const verdicts = Map.groupBy(repos, (repo): Verdict | undefined => {
+    const existing = known.get(repo.did)
+    return existing && judge(existing, repo, hostId)
+  })
+  const apply = async (verdict: Change) =>
+    await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], homeId, changes })
+  const claimed = (verdicts.get('claimed') ?? []).map(({ did }) => did)
   return {
-    discovered,
+    discovered: inserted.size,
     outdated: await apply('outdated'),
     retired: await apply('retired'),
     revived: await apply('revived'),
-    moved: await apply('moved'),
+    doubted: await apply('doubted'),
+    claimed: hostId === undefined || claimed.length === 0 ? 0 : await noteHostClaims(client, { dids: claimed, hostId }),
   }
 }
 
 // Leans on repos_did_key: one probe per DID.
-const selectRepos = `select did, state, rev, host_id as "hostId", status from repos where did = any($1)`
+const selectRepos = `select did, state, rev, host_id as "hostId", status, resolved_at is not null as resolved from repos where did = any($1)`
 
-/** A repo that a host's own listing calls inactive may be active elsewhere: its DID document decides. */
-async function insertRepos(client: PoolClient, { repos, hostId, changes }: Page): Promise<number> {
-  if (repos.length === 0) return 0
-  const hosts = repos.map((repo) => (repo.active ? (hostId ?? null) : null))
-  const states = repos.map((repo) => (repo.active || hostId !== undefined ? 'waiting' : 'gone'))
+/** A repo that its host calls inactive is gone there; should it live elsewhere, that host's listing or a relay's says so. */
+async function insertRepos(client: PoolClient, { repos, hostId, homeId, changes }: Page): Promise<Set<string>> {
+  if (repos.length === 0) return new Set()
+  const states = repos.map((repo) => (repo.active === false ? 'gone' : 'waiting'))
+  const hosts = states.map((state) => (state === 'gone' ? hostId : homeId) ?? null)
   const statuses = repos.map((repo, index) => (states[index] === 'gone' ? (repo.status ?? 'inactive') : null))
   const values = [repos.map((repo) => repo.did), hosts, states, statuses]
-  const { rows } = await client.query<{ state: 'waiting' | 'gone' }>({ name: 'repos-insert', text: insertNew, values })
+  const { rows } = await client.query<{ did: string; state: 'waiting' | 'gone' }>({
+    name: 'repos-insert',
+    text: insertNew,
+    values,
+  })
   for (const { state } of rows) changes.add(`repos/${state}`, 1)
   changes.add('discovered', rows.length)
-  return rows.length
+  return new Set(rows.map(({ did }) => did))
 }
 
 const insertNew = `
   insert into repos (did, host_id, state, status)
   select * from unnest($1::text[], $2::int[], $3::repo_state[], $4::text[])
   on conflict (did) do nothing
-  returning state`
-
-interface Judged {
-  verdict: Verdict
-  repos: Listed[]
-  changes: CounterChanges
-}
-
-async function applyVerdict(client: PoolClient, { verdict, repos, changes }: Judged): Promise<number> {
-  if (repos.length === 0) return 0
-  const values = [
-    repos.map((repo) => repo.did),
-    repos.map((repo) => repo.status ?? null),
-    repos.map((repo) => repo.rev ?? null),
-  ]
-  const { rows } = await client.query<Moved>({ name: `repos-${verdict}`, text: verdictStatements[verdict], values })
-  for (const { was, state } of rows) changes.move(was, state)
-  return rows.length
-}
-
-type Moved = { was: Existing['state']; state: Existing['state'] }
-
-// Each locks its rows in the order of their ids and looks at the state again: a claim may have come in between.
-const listedRows = `
-  with listed (did, status, rev) as (select * from unnest($1::text[], $2::text[], $3::text[])),
-  old as (
-    select r.id, r.state, r.rev, r.host_id, l.status, l.rev as listed_rev from repos r join listed l using (did) order by r.id for update of r
-  )`
-
-const verdictStatements: Record<Verdict, string> = {
-  outdated: `${listedRows}
-    update repos r set state = 'stale', stale_reason = 'newer-rev', retry_at = now(), attempts = 0
-    from old where r.id = old.id and old.state = 'done' and old.listed_rev > old.rev
-    returning old.state as was, r.state`,
-
-  retired: `${listedRows}, hidden as (
-      insert into hidden_repos (repo) select id from old where rev is not null and state <> 'working' order by id on conflict do nothing
-    )
-    update repos r set state = 'gone', status = coalesce(old.status, 'inactive'), retry_at = null
-    from old where r.id = old.id and old.state not in ('working', 'gone')
-    returning old.state as was, r.state`,
-
-  revived: `${listedRows}, shown as (
-      delete from hidden_repos h using old where h.repo = old.id and old.state = 'gone'
-    )
-    update repos r
-    set state = case when old.rev is null then 'waiting' when old.listed_rev <= old.rev then 'done' else 'stale' end::repo_state,
-        stale_reason = case when old.rev < old.listed_rev then 'newer-rev' end,
-        status = null, error_code = null, error_message = null, attempts = 0, retry_at = case when old.rev is not null then now() end
-    from old where r.id = old.id and old.state = 'gone'
-    returning old.state as was, r.state`,
-
-  moved: `${listedRows}
-    update repos r
-    set host_id = null, attempts = 0,
-        state = case when old.state = 'waiting' then 'waiting' when old.rev is null then 'waiting' else 'stale' end::repo_state,
-        stale_reason = case when old.rev is not null then 'moved' end, retry_at = case when old.rev is not null then now() end
-    from old where r.id = old.id and old.state not in ('working', 'gone')
-    returning old.state as was, r.state`,
-}
+  returning did, state`

@@ -59,11 +59,11 @@ const moves: ((player: Player, random: Random) => Promise<unknown>)[] = [
     const repos = Array.from({ length: random.below(12) }, () => ({
       did: `did:plc:${random.below(60)}`,
       rev: newRev(random),
-      active: random.chance(0.85),
+      active: random.pick([true, true, true, true, false, undefined]),
       status: random.pick(['deactivated', 'deleted', undefined]),
     }))
     await state.readSource(source)
-    const host = source === 'relay' ? {} : { host: source }
+    const host = source === 'relay' ? {} : { host: source, hostIsTrusted: random.chance(0.5) }
     return await state.commitPage({
       source,
       cursor: String(random.below(99)),
@@ -80,6 +80,15 @@ const moves: ((player: Player, random: Random) => Promise<unknown>)[] = [
         await state.saveUnresolved([{ id, class: outcome, code: 'DidNotFound', message: 'm', retryAt: due() }])
       }
     }
+  },
+  async ({ state }, random) => {
+    const decisions = (await state.takeHostClaims(0, 10)).map((claim) => ({
+      claim,
+      identity: random.chance(0.7)
+        ? { host: random.pick(origins), signingKey: 'did:key:zQ', handle: undefined }
+        : undefined,
+    }))
+    await state.decideHostClaims(decisions)
   },
   async ({ state, claims }, random) => {
     for (const { hostId } of await state.hostsWithWork()) {

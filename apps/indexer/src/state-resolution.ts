@@ -39,10 +39,17 @@ export function createResolution({ database, process, bounds }: StateContext) {
   const handedOut = new Set<number>()
   let after = 0
   let frontAt = 0
+  let handedOutBy = process()
 
   return {
     /** Empty: nothing to do now. Walks forward; ids that were committed late are found by looking from the front now and then. */
     async takeUnresolved(limit: number): Promise<Unresolved[]> {
+      // Who was taken for dead has dropped what it had in hand.
+      if (handedOutBy !== process()) {
+        handedOutBy = process()
+        handedOut.clear()
+        frontAt = 0
+      }
       if (Date.now() - frontAt > fromTheFrontEveryMs) {
         after = 0
         frontAt = Date.now()

@@ -1,5 +1,6 @@
 // Named points where a test may kill: a name in, nothing out, and nothing done unless INDEXER_KILL_AT names it.
-// `INDEXER_KILL_AT=before-commit:3` kills this process at the third time; `:postgres` and `:both` name the victim.
+// `INDEXER_KILL_AT=before-commit:3` kills this process at the third time; `:postgres` and `:both` name the victim, `:stop` only stops
+// it, until somebody lets it go on.
 import { readFileSync } from 'node:fs'
 
 export const stepNames = [
@@ -8,8 +9,12 @@ export const stepNames = [
   'after-page-commit',
   'before-resolved-commit',
   'after-resolved-commit',
+  'after-host-lease',
+  'before-host-drop',
   'before-claim',
   'after-claim',
+  'before-archived',
+  'after-archived',
   'before-lock',
   'before-copy',
   'in-copy',
@@ -24,12 +29,15 @@ export const stepNames = [
   'before-release',
 ] as const
 
-export type StepName = (typeof stepNames)[number]
+/** Those of `reproject`. */
+export const swapStepNames = ['before-swap', 'before-swap-commit', 'after-swap'] as const
+
+export type StepName = (typeof stepNames)[number] | (typeof swapStepNames)[number]
 
 interface KillPlan {
   name: string
   times: number
-  victim: 'indexer' | 'postgres' | 'both'
+  victim: 'indexer' | 'postgres' | 'both' | 'stop'
 }
 
 const plan = readPlan(process.env.INDEXER_KILL_AT)
@@ -42,15 +50,20 @@ export function step(name: StepName): void {
 function readPlan(text: string | undefined): KillPlan | undefined {
   const [name, times = '1', victim = 'indexer'] = text?.split(':') ?? []
   if (name === undefined || name === '') return undefined
-  if (victim !== 'indexer' && victim !== 'postgres' && victim !== 'both')
+  if (victim !== 'indexer' && victim !== 'postgres' && victim !== 'both' && victim !== 'stop')
     throw new Error(`INDEXER_KILL_AT: no victim ${victim}`)
-  if (!stepNames.some((known) => known === name)) throw new Error(`INDEXER_KILL_AT: no step ${name}`)
+  if (![...stepNames, ...swapStepNames].some((known) => known === name))
+    throw new Error(`INDEXER_KILL_AT: no step ${name}`)
   return { name, times: Number(times), victim }
 }
 
 function kill(plan: KillPlan): void {
   plan.times -= 1
   if (plan.times !== 0) return
+  if (plan.victim === 'stop') {
+    process.kill(process.pid, 'SIGSTOP')
+    return
+  }
   if (plan.victim !== 'indexer') {
     const path = process.env.INDEXER_KILL_PIDFILE
     if (path === undefined) throw new Error('INDEXER_KILL_PIDFILE: the postmaster.pid of the server to kill')

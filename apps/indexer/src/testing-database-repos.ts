@@ -93,9 +93,8 @@ function digestOf(text: string): Uint8Array {
   return Buffer.alloc(32, text === '' ? ' ' : text)
 }
 
-/** jsonb's binary form is a version byte and the text. */
 function fieldOf(text: string, generic: boolean): Buffer {
-  const value = generic ? Buffer.from(`\x01${JSON.stringify({ text })}`) : Buffer.from(text)
+  const value = Buffer.from(generic ? JSON.stringify({ text }) : text)
   const field = Buffer.alloc(4 + value.length)
   field.writeInt32BE(value.length)
   value.copy(field, 4)
@@ -107,7 +106,7 @@ export async function storedRows({ pool }: TestDatabase): Promise<string[]> {
   const { rows } = await pool.query<{ line: string }>(`
     select did || ' note/' || t.rkey || ' ' || t.text as line from note_rows t join repos r on r.id = t.repo
     union all select did || ' like/' || t.rkey || ' ' || t.subject from like_rows t join repos r on r.id = t.repo
-    union all select did || ' ' || t.collection || '/' || t.rkey || ' ' || (t.record ->> 'text') from records_rows t join repos r on r.id = t.repo
+    union all select did || ' ' || t.collection || '/' || t.rkey || ' ' || (whole_jsonb(t.record) ->> 'text') from records_rows t join repos r on r.id = t.repo
     order by 1`)
   return rows.map(({ line }) => line)
 }

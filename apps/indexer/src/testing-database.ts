@@ -65,11 +65,11 @@ function urlOf(url: string, database: string): string {
   return url.replace(/\/indexer$/, `/${database}`)
 }
 
-async function administer(url: string, use: (client: Client) => Promise<unknown>): Promise<void> {
+export async function administer<Result>(url: string, use: (client: Client) => Promise<Result>): Promise<Result> {
   const client = new Client({ connectionString: url })
   await client.connect()
   try {
-    await use(client)
+    return await use(client)
   } finally {
     await client.end()
   }

@@ -3,6 +3,7 @@
 import type { PoolClient } from 'pg'
 import { CounterChanges, counterWriter } from './counters.ts'
 import { transact } from './database-transact.ts'
+import type { WriterOptions } from './write.ts'
 import { removeRows } from './write-refetch.ts'
 import type { RoleContext } from './write-tables.ts'
 
@@ -17,7 +18,9 @@ export interface GoneOutcome {
 /** Repos whose rows go in one transaction; a large one has millions. */
 const reposPerTransaction = 20
 
-export async function settleGone(policy: InactivePolicy, context: RoleContext): Promise<GoneOutcome> {
+type GoneContext = RoleContext & Pick<WriterOptions, 'onRemove'>
+
+export async function settleGone(policy: InactivePolicy, context: GoneContext): Promise<GoneOutcome> {
   const { pool } = context.database
   const outcome = { removed: 0, hidden: 0, shown: 0 }
   for (;;) {
@@ -32,10 +35,11 @@ export async function settleGone(policy: InactivePolicy, context: RoleContext): 
 
 interface Gone {
   id: number
+  did: string
   skipped: Record<string, number> | null
 }
 
-async function removeSome(client: PoolClient, policy: InactivePolicy, context: RoleContext): Promise<number> {
+async function removeSome(client: PoolClient, policy: InactivePolicy, context: GoneContext): Promise<number> {
   const { rows } = await client.query<Gone>(lockGone, [policy === 'delete', reposPerTransaction])
   if (rows.length === 0) return 0
   const changes = new CounterChanges()
@@ -46,13 +50,14 @@ async function removeSome(client: PoolClient, policy: InactivePolicy, context: R
   }
   await client.query(`delete from hidden_repos where repo = any($1)`, [ids])
   await client.query(emptyRepos, [ids])
+  await context.onRemove?.(rows.map(({ did }) => did)) // first what no transaction brings back
   await changes.write(client, counterWriter(context.process(), context.role))
   return rows.length
 }
 
 // Leans on repos_gone.
 const lockGone = `
-  select id, skipped from repos
+  select id, did, skipped from repos
   where state = 'gone' and rev is not null and (status = 'deleted' or $1::boolean)
   order by id limit $2 for update skip locked`
 

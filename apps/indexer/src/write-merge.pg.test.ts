@@ -134,6 +134,6 @@ async function versions({ database }: TestCrawl): Promise<Map<string, string>> {
   const { rows } = await database.pool.query<{ line: string; version: string }>(`
     select 'note ' || repo || rkey || text as line, xmin::text as version from note_rows
     union all select 'like ' || repo || rkey || subject, xmin::text from like_rows
-    union all select collection || repo || rkey || (record ->> 'text'), xmin::text from records_rows order by 1`)
+    union all select collection || repo || rkey || (whole_jsonb(record) ->> 'text'), xmin::text from records_rows order by 1`)
   return new Map(rows.map(({ line, version }) => [line, version]))
 }

@@ -111,6 +111,8 @@ export interface WriterOptions {
   /** Our row in `processes`: it chooses the counters' rows. */
   process: () => number
   limits?: Partial<WriteLimits>
+  /** Called before the rows of these accounts are removed for good. */
+  onRemove?: ((dids: string[]) => Promise<void>) | undefined
 }
 
 export interface Writer {
@@ -138,7 +140,7 @@ interface Waiting {
   settled: PromiseWithResolvers<WriteOutcome>
 }
 
-export function openWriter({ database, config, process, limits: given }: WriterOptions): Writer {
+export function openWriter({ database, config, process, limits: given, onRemove }: WriterOptions): Writer {
   const limits = { ...defaultWriteLimits, ...given }
   const context: WriteContext = { database, config, tables: prepareTables(config), process }
   const batches = new Slots(limits.connections)
@@ -197,7 +199,8 @@ export function openWriter({ database, config, process, limits: given }: WriterO
         const role = firstLargeRole + slot
         return await writeLarge({ claim, chunks, totals, pieceBytes: limits.pieceBytes }, { ...context, role })
       }),
-    settleGone: (policy) => larges.run((slot) => settleGone(policy, { ...context, role: firstLargeRole + slot })),
+    settleGone: (policy) =>
+      larges.run((slot) => settleGone(policy, { ...context, role: firstLargeRole + slot, onRemove })),
     flush: send,
     async close() {
       send()

@@ -16,9 +16,9 @@ export interface RunningSide {
   stop(): void
 }
 
-/** Starts a side on a CAR; `crate ...` sides are the Rust peer. */
-export function startSide(name: string, path: string): RunningSide {
-  const child = start(name, path)
+/** Starts a side on CARs: the one to measure and perhaps one to warm up with. `crate ...` sides are the Rust peer. */
+export function startSide(name: string, ...paths: string[]): RunningSide {
+  const child = start(name, paths)
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   return {
     name,
@@ -32,9 +32,10 @@ export function startSide(name: string, path: string): RunningSide {
   }
 }
 
-function start(name: string, path: string): ChildProcessByStdio<Writable, Readable, null> {
+function start(name: string, paths: readonly string[]): ChildProcessByStdio<Writable, Readable, null> {
+  const [path = ''] = paths
   if (name.startsWith('crate ')) return startPeer(name.slice(6), path)
-  if (name !== 'spill ours') return startNode(name, path)
+  if (name !== 'spill ours') return startNode(name, paths)
   const script = join(import.meta.dirname, 'spill-ours.js')
   return spawn(process.execPath, [script, path, workDir], { stdio: ['pipe', 'pipe', 'inherit'] })
 }
@@ -64,11 +65,11 @@ const largeHeaps = new Set([
   'atproto repo',
 ])
 
-function startNode(name: string, path: string): ChildProcessByStdio<Writable, Readable, null> {
+function startNode(name: string, paths: readonly string[]): ChildProcessByStdio<Writable, Readable, null> {
   const flags = ['--conditions=workspace-source']
   if (largeHeaps.has(name)) flags.push('--max-old-space-size=12288')
   const script = join(import.meta.dirname, 'side.ts')
-  return spawn(process.execPath, [...flags, script, name, path], { stdio: ['pipe', 'pipe', 'inherit'] })
+  return spawn(process.execPath, [...flags, script, name, ...paths], { stdio: ['pipe', 'pipe', 'inherit'] })
 }
 
 const peerDir = join(import.meta.dirname, 'peers/repo-stream-crate')

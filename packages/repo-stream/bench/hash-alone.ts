@@ -6,7 +6,7 @@ import { loadCar } from '../src/index.ts'
 import { keyHeight } from '../src/key-height.ts'
 import { defaultLimits } from '../src/limits.ts'
 import { hasDigest, zeroPairs } from '../src/sha256.ts'
-import { createLanes, lanes, maxLaneBytes } from '../src/sha256-lanes.ts'
+import { batchBytes, batchMessages, createLanes, maxLaneBytes } from '../src/sha256-lanes.ts'
 import { slabOver } from '../src/slab.ts'
 import type { Side } from './sides.ts'
 
@@ -38,28 +38,26 @@ interface PackedKeys {
 const hashes = createLanes()
 
 function hashKeys({ bytes, ends, heights }: PackedKeys): void {
-  const froms = new Uint32Array(lanes)
   let from = 0
+  let start = 0
   let used = 0
   for (let i = 0; i < ends.length; i++) {
     const to = ends[i] ?? 0
-    if (hashes === undefined || to - from > maxLaneBytes) checkHeight(zeroPairs(bytes.subarray(from, to)), heights[i])
-    else {
-      froms[used] = i
-      hashes.put(used++, bytes, from, to)
+    const height = heights[i] ?? 0
+    if (used === batchMessages || to - start > batchBytes) {
+      checkBatch(bytes, { start, end: from, used })
+      used = 0
     }
+    if (used === 0) start = from
+    if (hashes !== undefined && to - from <= maxLaneBytes) hashes.put(used++, from - start, to - start, height)
+    else if (zeroPairs(bytes.subarray(from, to)) !== height) throw new Error('a wrong height')
     from = to
-    if (hashes === undefined || used === 0 || (used < lanes && i < ends.length - 1)) continue
-    hashes.run()
-    for (let lane = 0; lane < used; lane++) {
-      checkHeight(Math.clz32(hashes.word(lane, 0)) >> 1, heights[froms[lane] ?? 0])
-    }
-    used = 0
   }
+  checkBatch(bytes, { start, end: from, used })
 }
 
-function checkHeight(height: number, expected: number | undefined): void {
-  if (height !== expected) throw new Error(`a key has height ${height}, not ${expected}`)
+function checkBatch(bytes: Buffer, { start, end, used }: { start: number; end: number; used: number }): void {
+  if (used > 0 && hashes?.check(bytes, start, end, used) !== -1) throw new Error('a wrong height')
 }
 
 async function keysOf(bytes: Uint8Array): Promise<PackedKeys> {

@@ -72,7 +72,8 @@ async function runCase(one: Case): Promise<void> {
   const name = `${one.part} ${one.size}${source === 'sample' ? '' : ` ${one.order}`}`
   process.stderr.write(`bench: ${name}\n`)
   ours.set(name, one.ours)
-  const answers = one.fresh ? await runFresh(one, path) : await runWarm(one, path)
+  const paths = one.warmSize === undefined ? [path] : [path, (await carFile(one.warmSize, one.order)).path]
+  const answers = one.fresh ? await runFresh(one, path) : await runWarm(one, paths)
   for (const side of one.sides) {
     const own = answers.get(side) ?? []
     const [first] = own
@@ -90,8 +91,8 @@ async function runCase(one: Case): Promise<void> {
   }
 }
 
-async function runWarm({ sides, reps, times, warmups }: Case, path: string): Promise<Map<string, SideAnswer[]>> {
-  const running: RunningSide[] = sides.map((side) => startSide(side, path))
+async function runWarm({ sides, reps, times, warmups }: Case, paths: string[]): Promise<Map<string, SideAnswer[]>> {
+  const running: RunningSide[] = sides.map((side) => startSide(side, ...paths))
   try {
     const answers = new Map<string, SideAnswer[]>(sides.map((side) => [side, []]))
     for (let rep = -warmups; rep < reps; rep++) {

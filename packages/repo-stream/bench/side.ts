@@ -1,5 +1,6 @@
-// One side of the bench in its own process: the side's name and a CAR path as arguments. For each line `run N` on stdin it
-// walks N times and answers with one line of JSON: milliseconds and CPU per walk, what was counted, peak RSS.
+// One side of the bench in its own process: the side's name and a CAR path as arguments, and perhaps a smaller CAR to walk
+// `warmWalks` times first, so that the code is compiled. For each line `run N` on stdin it walks N times and answers with
+// one line of JSON: milliseconds and CPU per walk, what was counted, peak RSS.
 import { createInterface } from 'node:readline'
 import { sides } from './sides.ts'
 
@@ -11,10 +12,16 @@ export interface SideAnswer {
   peakRssMiB: number
 }
 
-const [name = '', path = ''] = process.argv.slice(2)
+const warmWalks = 3
+
+const [name = '', path = '', smallPath] = process.argv.slice(2)
 const load = sides[name]
 if (load === undefined) throw new Error(`no such side: ${name}`)
 const side = await load()
+if (smallPath !== undefined) {
+  const walkSmall = await side(smallPath)
+  for (let i = 0; i < warmWalks; i++) await walkSmall()
+}
 const walk = await side(path)
 for await (const line of createInterface({ input: process.stdin })) {
   const times = Number(line.replace('run ', ''))

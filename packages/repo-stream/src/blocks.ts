@@ -2,6 +2,15 @@
 import type { Section, SectionParts } from './section.ts'
 import type { Slab } from './slab.ts'
 
+/** Digests that stand at `links` of `slab`, as many as `linkCount`; -1 is none. */
+export interface Links {
+  readonly slab: Slab
+  readonly links: Int32Array
+  readonly linkCount: number
+  /** `locate` puts here what `open` takes, or 0 where `find` has to look. */
+  readonly located: Uint32Array
+}
+
 export interface BlockStore {
   /** What `find` found last. */
   readonly found: Section
@@ -11,6 +20,10 @@ export interface BlockStore {
   readonly maxChunkBytes: number
   /** Looks for the block whose digest stands at `at` of `view`. */
   find(view: DataView, at: number): boolean
+  /** Looks for what the first `count` nodes link. Only a store whose blocks stay where they are can. */
+  locate?(nodes: readonly Links[], count: number): void
+  /** Finds a block that was located. */
+  open?(located: number): void
   /** Keeps a block that is put together. False: memory is refused. */
   keep(parts: SectionParts): boolean
   /** Keeps the section from `start` to `end` of `source`, whose block starts at `data`, as it is. False: memory is refused. */

@@ -24,7 +24,10 @@ test.each([
 ] as const)('%s are found, in few steps', (_, make) => {
   const { bytes, view } = slabOver(digests(make))
   const index = new DigestIndex()
-  for (let i = 0; i < count; i++) index.insert(digestHash(view, i * 32), i)
+  for (let i = 0; i < count; i++) {
+    if (index.isFull) index.grow()
+    index.insert(digestHash(view, i * 32), i)
+  }
   let steps = 0
   for (let i = 0; i < count; i++) {
     const hash = digestHash(view, i * 32)

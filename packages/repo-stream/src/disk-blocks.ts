@@ -1,4 +1,5 @@
-// Keeps blocks on disk: rows of sections in the order of arrival, and an index in memory (13 to 27 bytes a block). In the
+// Keeps blocks on disk: rows of sections in the order of arrival, and an index in memory (13 to 27 bytes a block), of which
+// a streaming walk keeps the newest part only. In the
 // order of a PDS, neighbours in the tree are mostly neighbours in the file, so a row that is read serves many lookups. Where
 // they are not (blocks sorted by digest), `regroup` brings neighbours together once.
 import type { BlockStore } from './blocks.ts'
@@ -10,6 +11,7 @@ import { type Groups, regroup } from './regroup.ts'
 import { RowFile } from './row-file.ts'
 import { Section, type SectionParts } from './section.ts'
 import type { DigestAt, Slab } from './slab.ts'
+import { StoredIndex } from './stored-index.ts'
 
 /** Lookups after which the share of them that had to read a row is looked at. */
 const sampleFinds = 4096
@@ -24,6 +26,9 @@ export class DiskBlocks implements BlockStore {
   readonly #store: SqliteStore
   readonly #ledger: Ledger
   readonly #index = new DigestIndex()
+  readonly #maxIndexBytes: number
+  /** Parts of the index that have gone to disk, the newest first. */
+  readonly #storedIndexes: StoredIndex[] = []
   readonly #rows: RowFile
   #finds = 0
   #readsBefore = 0
@@ -32,7 +37,9 @@ export class DiskBlocks implements BlockStore {
   #near: MemoryBlocks | undefined
   #group = 0
 
-  constructor(store: SqliteStore, ledger: Ledger) {
+  /** An index of more than `maxIndexBytes` goes to disk. */
+  constructor(store: SqliteStore, ledger: Ledger, { maxIndexBytes }: { maxIndexBytes: number }) {
+    this.#maxIndexBytes = maxIndexBytes
     this.#store = store
     this.#ledger = ledger
     this.#rows = new RowFile(store, ledger.share(store.cacheBytes))
@@ -52,12 +59,11 @@ export class DiskBlocks implements BlockStore {
     const mask = slots.length - 1
     for (let i = (hash >>> shift) * 2; ; i = (i + 2) & mask) {
       const stored = slots[i + 1] ?? 0
-      if (stored === 0) return false
+      if (stored === 0)
+        return this.#storedIndexes.some((index) => index.find(hash, (address) => this.#isAt(address, view, at)))
       if (slots[i] !== hash) continue
       if (this.#enterGroup(i / 2) && this.#findNear(view, at)) return true
-      this.#rows.open(stored - 1)
-      this.found = this.#rows.section
-      if (sameDigest(this.found.slab.view, this.found.from - 32, view, at)) return true
+      if (this.#isAt(stored - 1, view, at)) return true
     }
   }
 
@@ -73,7 +79,7 @@ export class DiskBlocks implements BlockStore {
 
   /** Do lookups mostly have to read a row? Then `regroup` pays. Looks every few thousand lookups. */
   isScattered(): boolean {
-    if (this.#finds < sampleFinds || this.#groups !== undefined) return false
+    if (this.#finds < sampleFinds || this.#groups !== undefined || this.#storedIndexes.length > 0) return false
     const reads = this.#rows.readCount - this.#readsBefore
     const scattered = reads * findsPerRead > this.#finds && this.#rows.readCount > readsPerRow * this.#rows.rowCount
     this.#finds = 0
@@ -95,6 +101,12 @@ export class DiskBlocks implements BlockStore {
     this.#near = undefined
   }
 
+  #isAt(address: number, view: DataView, at: number): boolean {
+    this.#rows.open(address)
+    this.found = this.#rows.section
+    return sameDigest(this.found.slab.view, this.found.from - 32, view, at)
+  }
+
   #findNear(view: DataView, at: number): boolean {
     if (!this.#near?.find(view, at)) return false
     this.found = this.#near.found
@@ -102,12 +114,21 @@ export class DiskBlocks implements BlockStore {
   }
 
   #insert(hash: number, address: number): void {
-    const growth = this.#index.growthBytes()
-    if (growth > 0) {
-      this.#ledger.takeAnyway(growth)
-      this.#ledger.give(growth / 2)
-    }
+    if (this.#index.isFull) this.#makeRoom()
     this.#index.insert(hash, address)
+  }
+
+  #makeRoom(): void {
+    const { bytes } = this.#index
+    if (2 * bytes > this.#maxIndexBytes) {
+      const rows = this.#storedIndexes.reduce((sum, index) => sum + index.rows, 0)
+      this.#storedIndexes.unshift(new StoredIndex(this.#store, this.#index, rows))
+      this.#index.clear()
+      return
+    }
+    this.#ledger.takeAnyway(2 * bytes)
+    this.#index.grow()
+    this.#ledger.give(bytes)
   }
 
   /** Brings the group of a slot's block into memory. Groups are in the order of the walk: an earlier one is past. */

@@ -3,7 +3,7 @@
 import { existsSync, rmSync } from 'node:fs'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { RepoStreamError } from './errors.ts'
-import type { DiskStore, DiskStoreOptions } from './types.ts'
+import type { DiskStore, DiskStoreOptions, MemoryBudget } from './types.ts'
 
 const defaultCacheBytes = 8 * 1024 * 1024
 const defaultMaxStoredBytes = 16 * 1024 ** 3
@@ -51,6 +51,7 @@ export class SqliteStore implements DiskStore {
   readonly cacheBytes: number
   storedBytes = 0
   readonly #maxStoredBytes: number
+  readonly #budget: MemoryBudget | undefined
   readonly #database: DatabaseSync
   readonly #insert: StatementSync
   readonly #select: StatementSync
@@ -61,6 +62,7 @@ export class SqliteStore implements DiskStore {
     this.path = path
     this.cacheBytes = options.cacheBytes ?? defaultCacheBytes
     this.#maxStoredBytes = options.maxStoredBytes ?? defaultMaxStoredBytes
+    this.#budget = options.budget
     this.#database = database
     this.#insert = database.prepare('insert into blocks (id, bytes) values (?, ?)')
     this.#select = database.prepare('select bytes from blocks where id = ?')
@@ -73,18 +75,27 @@ export class SqliteStore implements DiskStore {
     this.#owned = true
   }
 
+  /** By its own limit, and now: others may take what the budget has. */
   hasRoomFor(bytes: number): boolean {
-    return this.storedBytes + bytes <= this.#maxStoredBytes
+    if (this.storedBytes + bytes > this.#maxStoredBytes) return false
+    if (this.#budget?.take(bytes) === false) return false
+    this.#budget?.give(bytes)
+    return true
   }
 
   write(id: number, bytes: Uint8Array): void {
-    if (!this.hasRoomFor(bytes.length)) {
+    if (this.storedBytes + bytes.length > this.#maxStoredBytes) {
       throw new RepoStreamError('StoredBytesLimit', `the walk needs more than ${this.#maxStoredBytes} bytes of disk`, {
         details: { maxStoredBytes: this.#maxStoredBytes },
       })
     }
-    guard(this.path, () => this.#insert.run(id, bytes))
+    if (this.#budget?.take(bytes.length) === false) {
+      throw new RepoStreamError('StoreBudgetSpent', 'all walks together may use no more of the disk', {
+        details: { storedBytes: this.storedBytes },
+      })
+    }
     this.storedBytes += bytes.length
+    guard(this.path, () => this.#insert.run(id, bytes))
   }
 
   read(id: number): Uint8Array {
@@ -98,6 +109,7 @@ export class SqliteStore implements DiskStore {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#budget?.give(this.storedBytes)
     this.#database.close()
     rmSync(this.path, { force: true })
   }

@@ -1,5 +1,6 @@
 // One record of a walk. It points into the memory where the key and the record lie; strings and views are made when asked
 // for, so that a caller pays for what it reads.
+import type { Slab } from './slab.ts'
 import type { Entry } from './types.ts'
 
 /** Where an entry's parts lie. */
@@ -9,9 +10,9 @@ export interface EntryParts {
   readonly key: Buffer
   readonly rkeyFrom: number
   readonly keyTo: number
-  readonly cid: Uint8Array
+  readonly cid: Slab
   readonly cidFrom: number
-  readonly data: Uint8Array
+  readonly data: Slab
   readonly dataFrom: number
   readonly dataTo: number
   readonly error: unknown
@@ -24,9 +25,9 @@ export class WalkEntry implements Entry {
   private readonly keyBytes: Buffer
   private readonly rkeyFrom: number
   private readonly keyTo: number
-  private readonly cidSource: Uint8Array
+  private readonly cidSlab: Slab
   private readonly cidFrom: number
-  private readonly dataSource: Uint8Array
+  private readonly dataSlab: Slab
   private readonly dataFrom: number
   private readonly dataTo: number
 
@@ -36,9 +37,9 @@ export class WalkEntry implements Entry {
     this.keyBytes = parts.key
     this.rkeyFrom = parts.rkeyFrom
     this.keyTo = parts.keyTo
-    this.cidSource = parts.cid
+    this.cidSlab = parts.cid
     this.cidFrom = parts.cidFrom
-    this.dataSource = parts.data
+    this.dataSlab = parts.data
     this.dataFrom = parts.dataFrom
     this.dataTo = parts.dataTo
   }
@@ -52,15 +53,15 @@ export class WalkEntry implements Entry {
   }
 
   get cid(): Uint8Array {
-    return view(this.cidSource, this.cidFrom, this.cidFrom + 36)
+    return view(this.cidSlab, this.cidFrom, this.cidFrom + 36)
   }
 
   get data(): Uint8Array {
-    return view(this.dataSource, this.dataFrom, this.dataTo)
+    return view(this.dataSlab, this.dataFrom, this.dataTo)
   }
 }
 
 /** A third cheaper than `subarray` (26 against 35 ns), and never a Buffer. */
-function view(bytes: Uint8Array, from: number, to: number): Uint8Array {
-  return new Uint8Array(bytes.buffer, bytes.byteOffset + from, to - from)
+function view({ buffer, bufferFrom }: Slab, from: number, to: number): Uint8Array {
+  return new Uint8Array(buffer, bufferFrom + from, to - from)
 }

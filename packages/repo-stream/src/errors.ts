@@ -3,8 +3,8 @@
 
 /**
  * What went wrong. Bad bytes are told apart by what a caller can do: `CarTruncated`, `MissingCommit` and `MissingBlock`
- * mean that a download is incomplete (fetch again); `DiskFull` and `DiskFailed` are about this machine; `StoredBytesLimit`
- * and `LimitExceeded` are the caller's own limits; every other code says that the repo or the CAR is invalid.
+ * mean that a download is incomplete (fetch again); `DiskFull` and `DiskFailed` are about this machine; `StoredBytesLimit`,
+ * `StoreBudgetSpent` and `LimitExceeded` are the caller's own limits; every other code says that the repo or the CAR is invalid.
  */
 export type RepoStreamErrorCode =
   /** The bytes end inside the header, a length or a block: an incomplete download. `offset`: where the cut piece starts. */
@@ -47,6 +47,8 @@ export type RepoStreamErrorCode =
   | 'LimitExceeded'
   /** The disk store would pass its `maxStoredBytes`. */
   | 'StoredBytesLimit'
+  /** The budget that several disk stores share has no more: it has when another walk is done. */
+  | 'StoreBudgetSpent'
   /** The disk, or a quota or file size limit, has no room for the temporary file. */
   | 'DiskFull'
   /** The temporary file cannot be opened, written or read. `cause`: the error of SQLite or of the file system. */

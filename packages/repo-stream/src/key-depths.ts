@@ -1,13 +1,17 @@
-// Checks that keys stand at the depth that their hashes demand, four keys at a time, without a string or a view for a key.
-// A mismatch surfaces when the lanes are full or at `finish`, so entries may be given out only after it.
+// Checks that keys stand at the depth that their hashes demand, many at a time, without a string or a view for a key.
+// A mismatch surfaces when a batch is full or at `finish`, so entries may be given out only after it.
+import { cidText } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
 import type { Keys } from './keys.ts'
 import type { NodeFrame } from './node-frame.ts'
 import { zeroPairs } from './sha256.ts'
-import { createLanes, type Lanes, lanes, maxLaneBytes } from './sha256-lanes.ts'
+import { batchBytes, batchMessages, createLanes, type Lanes, maxLaneBytes } from './sha256-lanes.ts'
+import { type DigestAt, noSlab, type Slab } from './slab.ts'
 
 /** Keys that are hashed alone before the lanes are made, which takes 20 ms in a cold process: a small repo does without. */
 const keysBeforeLanes = 2000
+/** Heights from here on are not told apart by the lanes. No key of the network has one: it takes 2^32 tries. */
+const maxLaneHeight = 15
 
 /** One for all walks: a walk uses it between two turns of the event loop only. */
 let shared: Lanes | undefined
@@ -19,64 +23,68 @@ function sharedLanes(): Lanes | undefined {
   return shared
 }
 
-const noKey = Buffer.alloc(0)
-
-interface Expected {
-  key: Buffer
-  from: number
-  to: number
-  height: number
-  node: NodeFrame | undefined
-}
-
 export class KeyDepths {
   /** Undefined in a thread's first keys, and where there are none. */
   #lanes = shared
-  readonly #expected: readonly Expected[] = Array.from({ length: lanes }, nothingExpected)
   #used = 0
+  /** The batch's keys lie here, from `#from` to `#to`. */
+  #bytes: Buffer = noKey
+  #from = 0
+  #to = 0
+  /** Of each key in the batch, where the digest of its node lies: for errors. */
+  readonly #nodes: Slab[] = []
+  readonly #nodeDigests: number[] = []
 
   /** The key that `keys` has written, found in `node`, must have this height. */
   expect(keys: Keys, node: NodeFrame, height: number): void {
-    const slot = this.#expected[this.#used]
-    if (slot === undefined) return
-    slot.key = keys.bytes
-    slot.from = keys.from
-    slot.to = keys.to
-    slot.height = height
-    slot.node = node
+    const { bytes, from, to } = keys
     this.#lanes ??= sharedLanes()
-    if (this.#lanes === undefined || keys.to - keys.from > maxLaneBytes) checkAlone(slot)
-    else if (++this.#used === lanes) this.finish()
+    if (this.#lanes === undefined || to - from > maxLaneBytes || height > maxLaneHeight) {
+      checkAlone({ bytes, from, to }, height, { slab: node.slab, at: node.digestAt })
+      return
+    }
+    if (this.#used === batchMessages || bytes !== this.#bytes || to - this.#from > batchBytes) {
+      this.finish()
+      this.#bytes = bytes
+      this.#from = from
+    }
+    this.#nodes[this.#used] = node.slab
+    this.#nodeDigests[this.#used] = node.digestAt
+    this.#lanes.put(this.#used++, from - this.#from, to - this.#from, height)
+    this.#to = to
   }
 
   /** Checks what is still waiting. */
   finish(): void {
-    const used = this.#used
-    const hashes = this.#lanes
-    if (used === 0 || hashes === undefined) return
+    const count = this.#used
+    const bytes = this.#bytes
     this.#used = 0
-    for (let lane = 0; lane < used; lane++) {
-      const slot = this.#expected[lane]
-      if (slot !== undefined) hashes.put(lane, slot.key, slot.from, slot.to)
-    }
-    hashes.run()
-    for (let lane = 0; lane < used; lane++) {
-      const slot = this.#expected[lane]
-      const word = hashes.word(lane, 0)
-      if (slot !== undefined && (word === 0 || Math.clz32(word) >> 1 !== slot.height)) checkAlone(slot)
-    }
+    this.#bytes = noKey
+    if (count === 0 || this.#lanes === undefined) return
+    const wrong = this.#lanes.check(bytes, this.#from, this.#to, count)
+    if (wrong < 0) return
+    const { from, to, zeroPairs: height } = this.#lanes.message(wrong)
+    const key = { bytes, from: this.#from + from, to: this.#from + to }
+    throw depthError(key, height, { slab: this.#nodes[wrong] ?? noSlab, at: this.#nodeDigests[wrong] ?? 0 })
   }
 }
 
-function nothingExpected(): Expected {
-  return { key: noKey, from: 0, to: 0, height: 0, node: undefined }
+const noKey = Buffer.alloc(0)
+
+interface KeyAt {
+  readonly bytes: Buffer
+  readonly from: number
+  readonly to: number
 }
 
-function checkAlone({ key: bytes, from, to, height: depth, node }: Expected): void {
-  const height = zeroPairs(bytes.subarray(from, to))
-  if (height === depth) return
+function checkAlone(key: KeyAt, depth: number, node: DigestAt): void {
+  if (zeroPairs(key.bytes.subarray(key.from, key.to)) !== depth) throw depthError(key, depth, node)
+}
+
+function depthError({ bytes, from, to }: KeyAt, depth: number, node: DigestAt): RepoStreamError {
   const key = bytes.toString('latin1', from, to)
+  const height = zeroPairs(bytes.subarray(from, to))
   const details = { key, height, depth }
   const message = `a key of height ${height} stands at depth ${depth}: ${JSON.stringify(key)}`
-  throw new RepoStreamError('KeyDepthInvalid', message, { cid: node?.cid, details })
+  return new RepoStreamError('KeyDepthInvalid', message, { cid: cidText(node.slab.bytes, node.at), details })
 }

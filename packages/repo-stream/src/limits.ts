@@ -6,7 +6,7 @@ export interface Limits {
   readonly maxHeaderBytes: number
   /** One block. Servers take records up to 1 MB and firehose commits up to 2 MB. */
   readonly maxBlockBytes: number
-  /** Blocks in the CAR, repeated ones included. Bounds the in-memory index (24 bytes a block at most) of a spilled walk. */
+  /** Blocks in the CAR, repeated ones included. Bounds the in-memory index (27 bytes a block at most) of a spilled walk. */
   readonly maxBlocks: number
   /** Bytes of the whole CAR. */
   readonly maxTotalBytes: number

@@ -38,8 +38,9 @@ class SuspendedCar implements DiskCar {
     if (this.#used) throw new RepoStreamError('Closed', 'this load has been finished or discarded')
     this.#used = true
     return orClose(this.#load, async () => {
-      this.#load.moveToDisk(store)
-      if (!this.#streams || !this.#load.startsInPreorder) await this.#load.read(never)
+      const streams = this.#streams && this.#load.startsInPreorder
+      this.#load.moveToDisk(store, { streams })
+      if (!streams) await this.#load.read(never)
       return drive(this.#load)
     })
   }

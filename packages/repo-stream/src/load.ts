@@ -19,6 +19,8 @@ import type { CarSource, Commit, DiskStore, LoadOptions, Process } from './types
 import { stepBytes, Window } from './window.ts'
 
 const defaultMemoryLimitBytes = 16 * 1024 * 1024
+/** Of the memory limit, one in so much is for the index of a spilled streaming walk, which needs little of it. */
+const indexShare = 4
 /** Bytes parsed between two turns of the event loop, for a source that never makes us wait: about 20 ms. */
 const turnBytes = 32 * stepBytes
 
@@ -30,6 +32,7 @@ export class Load {
   readonly process: Process | undefined
   readonly #options: LoadOptions
   readonly #ledger: Ledger
+  readonly #memoryLimitBytes: number
   readonly #input: Input | undefined
   readonly #reader: CarReader
   readonly #window: Window
@@ -52,7 +55,8 @@ export class Load {
     this.process = options.process
     this.#verifyHashes = options.verifyHashes ?? true
     this.#reader = new CarReader(this.limits)
-    this.#ledger = new Ledger(options.memoryLimitBytes ?? defaultMemoryLimitBytes, options.budget)
+    this.#memoryLimitBytes = options.memoryLimitBytes ?? defaultMemoryLimitBytes
+    this.#ledger = new Ledger(this.#memoryLimitBytes, options.budget)
     this.#memory = new MemoryBlocks(this.#ledger)
     this.#window = new Window(this.#ledger)
     if (source instanceof Uint8Array) {
@@ -120,13 +124,14 @@ export class Load {
     return this.#reader.blocks >= 2
   }
 
-  /** Moves everything held to `store` and gives its memory back. */
-  moveToDisk(store: DiskStore): void {
+  /** Moves everything held to `store` and gives its memory back. `streams`: the walk takes blocks as they come. */
+  moveToDisk(store: DiskStore, { streams }: { streams: boolean }): void {
     const memory = this.#memory
     if (memory === undefined || !(store instanceof SqliteStore))
       throw new TypeError('a load moves once, to a store of openDiskStore')
     store.own()
-    const blocks = new DiskBlocks(store, this.#ledger)
+    const maxIndexBytes = streams ? this.#memoryLimitBytes / indexShare : Number.POSITIVE_INFINITY
+    const blocks = new DiskBlocks(store, this.#ledger, { maxIndexBytes })
     this.#disk = { blocks, store }
     for (const { slab, start, from, to } of memory.sections()) blocks.keepSection(slab, start, from, to)
     this.#window.detach()
@@ -141,7 +146,7 @@ export class Load {
     const { openStore } = this.#options
     if (this.#memory === undefined || openStore === undefined)
       throw new TypeError('a load on disk is refused no memory')
-    this.moveToDisk(await openStore())
+    this.moveToDisk(await openStore(), { streams: true })
   }
 
   /** Rearranges a spilled CAR, once, where its order makes nearly every lookup read from the disk. */
@@ -204,6 +209,7 @@ export class Load {
     if (window.from === window.to) return 'parsed'
     this.#full = false
     window.from = this.#reader.parse(window.slab, window.from, window.to, this.#takeBlock)
+    this.#memory?.settle()
     return this.#full ? 'full' : 'parsed'
   }
 

@@ -1,6 +1,6 @@
 // Keeps blocks in memory: slabs of CAR sections that only grow, and an index over them. Memory is asked for slab by slab.
 // A slab's address is a multiple of the unit, so that an address finds its slab by a shift.
-import type { BlockStore } from './blocks.ts'
+import type { BlockStore, Links } from './blocks.ts'
 import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
 import type { Ledger } from './ledger.ts'
 import { Section, type SectionParts, sectionBytes, writeSection } from './section.ts'
@@ -12,6 +12,16 @@ const unitBytes = 1 << unitBits
 const maxSlabBytes = 1 << 20
 /** Addresses have 32 bits. */
 const maxAddress = 0xffff_fffe
+
+const noLinks: Links = { slab: noSlab, links: new Int32Array(0), linkCount: 0, located: new Uint32Array(0) }
+/** Sections that go into the index together, so that cache misses overlap. Fewer than the free slots of a full index. */
+const maxWaiting = 8
+const waitingHashes = new Uint32Array(maxWaiting)
+const waitingAddresses = new Uint32Array(maxWaiting)
+/** A section's length, CID and first bytes of digest. */
+const headBytes = 32
+/** What is read ahead of a linked node: most are no longer. */
+const nodeBytes = 512
 
 /** Of every store that is closed. */
 const noIndex = new DigestIndex()
@@ -28,6 +38,9 @@ export class MemoryBlocks implements BlockStore {
   #tail = noSlab
   #tailAt = 0
   readonly found = new Section()
+  #waiting = 0
+  /** So that the compiler keeps the reads whose values are not needed. */
+  #seen = 0
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger
@@ -35,6 +48,7 @@ export class MemoryBlocks implements BlockStore {
   }
 
   find(view: DataView, at: number): boolean {
+    if (this.#waiting > 0) this.settle()
     const hash = digestHash(view, at)
     const { slots, shift } = this.#index
     const mask = slots.length - 1
@@ -47,19 +61,60 @@ export class MemoryBlocks implements BlockStore {
     }
   }
 
-  /** Indexes a section of a slab that `addSlab` gave, where it lies. */
+  /** In three passes, so that cache misses overlap: one `find` after another would wait for each of them. */
+  locate(nodes: readonly Links[], count: number): void {
+    if (this.#waiting > 0) this.settle()
+    let seen = 0
+    for (let i = 0; i < count; i++) seen ^= this.#readSlots(nodes[i] ?? noLinks)
+    for (let i = 0; i < count; i++) seen ^= this.#readBlocks(nodes[i] ?? noLinks)
+    for (let i = 0; i < count; i++) seen ^= this.#compare(nodes[i] ?? noLinks)
+    this.#seen = seen
+  }
+
+  open(located: number): void {
+    this.#open(located - 1)
+  }
+
+  /** Indexes a section of a slab that `addSlab` gave, where it lies: soon, together with its neighbours. */
   index(slab: Slab, start: number, data: number): boolean {
-    if (this.find(slab.view, data - 32)) return true
-    if (!this.#takeIndexGrowth()) return false
-    this.#index.insert(digestHash(slab.view, data - 32), slab.base + start)
+    if (this.#index.isFull && !this.#growIndex()) return false
+    const hash = digestHash(slab.view, data - 32)
+    const { slots, shift } = this.#index
+    this.#seen ^= slots[(hash >>> shift) * 2] ?? 0
+    waitingHashes[this.#waiting] = hash
+    waitingAddresses[this.#waiting] = slab.base + start
+    if (++this.#waiting === maxWaiting) this.settle()
     return true
+  }
+
+  /** Puts what `index` was given last into the index; due before any other load goes on. */
+  settle(): void {
+    const count = this.#waiting
+    this.#waiting = 0
+    const { slots, shift } = this.#index
+    const mask = slots.length - 1
+    for (let i = 0; i < count; i++) {
+      const hash = waitingHashes[i] ?? 0
+      const address = waitingAddresses[i] ?? 0
+      let slot = (hash >>> shift) * 2
+      while (
+        slots[slot + 1] !== 0 &&
+        (slots[slot] !== hash || !this.#isRepeated((slots[slot + 1] ?? 0) - 1, address))
+      ) {
+        slot = (slot + 2) & mask
+      }
+      if (slots[slot + 1] !== 0) continue
+      slots[slot] = hash
+      slots[slot + 1] = address + 1
+      this.#index.count++
+    }
   }
 
   keep(parts: SectionParts): boolean {
     const { source, digestAt, value } = parts
     if (this.find(source.view, digestAt)) return true
     const bytes = sectionBytes(value.length)
-    if (!this.#reserve(bytes) || !this.#takeIndexGrowth()) return false
+    if (!this.#reserve(bytes) || (this.#index.isFull && !this.#growIndex())) return false
     writeSection(this.#tail, this.#tailAt, parts)
     this.#index.insert(digestHash(source.view, digestAt), this.#tail.base + this.#tailAt)
     this.#tailAt += bytes
@@ -68,7 +123,7 @@ export class MemoryBlocks implements BlockStore {
 
   keepSection(source: Slab, start: number, data: number, end: number): boolean {
     if (this.find(source.view, data - 32)) return true
-    if (!this.#reserve(end - start) || !this.#takeIndexGrowth()) return false
+    if (!this.#reserve(end - start) || (this.#index.isFull && !this.#growIndex())) return false
     this.#tail.bytes.set(source.bytes.subarray(start, end), this.#tailAt)
     this.#index.insert(digestHash(source.view, data - 32), this.#tail.base + this.#tailAt)
     this.#tailAt += end - start
@@ -107,6 +162,7 @@ export class MemoryBlocks implements BlockStore {
 
   /** Opens every kept section, in the order of arrival. */
   *sections(): Generator<Section> {
+    this.settle()
     for (const address of this.#index.addresses().sort()) {
       this.#open(address)
       yield this.found
@@ -124,6 +180,56 @@ export class MemoryBlocks implements BlockStore {
     this.#units.length = 0
     this.#tail = noSlab
     this.#index = noIndex
+  }
+
+  /** Reads the slot of each link, and leaves its hash in `located`. */
+  #readSlots({ slab, links, linkCount, located }: Links): number {
+    const { slots, shift } = this.#index
+    const { view } = slab
+    let seen = 0
+    for (let i = 0; i < linkCount; i++) {
+      const at = links[i] ?? -1
+      if (at < 0) continue
+      const hash = digestHash(view, at)
+      located[i] = hash
+      seen ^= slots[(hash >>> shift) * 2] ?? 0
+    }
+    return seen
+  }
+
+  /** Reads the block of each link, as its hash says. */
+  #readBlocks({ links, linkCount, located }: Links): number {
+    const { slots, shift } = this.#index
+    const mask = slots.length - 1
+    let seen = 0
+    for (let i = 0; i < linkCount; i++) {
+      if ((links[i] ?? -1) < 0) continue
+      const hash = located[i] ?? 0
+      let slot = (hash >>> shift) * 2
+      while (slots[slot] !== hash && slots[slot + 1] !== 0) slot = (slot + 2) & mask
+      const stored = slots[slot + 1] ?? 0
+      located[i] = stored
+      if (stored === 0) continue
+      const slab = this.#units[(stored - 1) >>> unitBits] ?? noSlab
+      seen ^= slab.bytes[stored - 1 - slab.base + headBytes] ?? 0
+    }
+    return seen
+  }
+
+  /** Keeps what is the block indeed; reads on in what will be the next nodes. */
+  #compare({ slab: { view }, links, linkCount, located }: Links): number {
+    let seen = 0
+    for (let i = 0; i < linkCount; i++) {
+      const stored = located[i] ?? 0
+      if (stored === 0) continue
+      this.#open(stored - 1)
+      const { slab, from, to } = this.found
+      if (!sameDigest(slab.view, from - 32, view, links[i] ?? 0)) located[i] = 0
+      else if (i % 2 === 0) {
+        for (let at = from + 32; at < Math.min(to, from + nodeBytes); at += 64) seen ^= slab.bytes[at] ?? 0
+      }
+    }
+    return seen
   }
 
   #open(address: number): void {
@@ -146,11 +252,22 @@ export class MemoryBlocks implements BlockStore {
     return true
   }
 
-  #takeIndexGrowth(): boolean {
-    const bytes = this.#index.growthBytes()
-    if (bytes === 0) return true
-    if (!this.#ledger.take(bytes)) return false
-    this.#ledger.give(bytes / 2)
+  /** Both tables are there while it grows. */
+  #growIndex(): boolean {
+    this.settle()
+    const { bytes } = this.#index
+    if (!this.#ledger.take(2 * bytes)) return false
+    this.#index.grow()
+    this.#ledger.give(bytes)
     return true
+  }
+
+  /** Do two sections hold the same block? */
+  #isRepeated(address: number, other: number): boolean {
+    this.#open(address)
+    const { slab, from } = this.found
+    const { view } = slab
+    this.#open(other)
+    return sameDigest(view, from - 32, this.found.slab.view, this.found.from - 32)
   }
 }

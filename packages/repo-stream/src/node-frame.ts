@@ -1,22 +1,29 @@
-// Reads MST nodes in place: strict DAG-CBOR of `{e: [{k, p, t, v}...], l}`, nothing built. The frame of one level of the
-// walk holds a node, how far it is read, and the key of its last entry.
+// Reads MST nodes in place: strict DAG-CBOR of `{e: [{k, p, t, v}...], l}`, nothing built but lists of offsets. The frame of
+// one level of the walk holds a node, how far the walk is in it, and the key of its last entry; it serves node after node.
 import { cidText, isLink, linkBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
 import type { Keys } from './keys.ts'
-import { limitError } from './limits.ts'
-import type { Slab } from './slab.ts'
+import { type Limits, limitError } from './limits.ts'
+import { noSlab, type Slab } from './slab.ts'
+
+/** Entries that a frame has room for at first; a node has three on average. */
+const firstEntries = 5
 
 export class NodeFrame {
-  slab: Slab
-  readonly #digestAt: number
-  /** The next entry. */
-  at = 0
-  /** Where the entries end. */
-  end = 0
-  /** Entries not read yet. */
-  remaining = 0
-  /** Digest of the left subtree, or -1. */
-  left = -1
+  slab: Slab = noSlab
+  digestAt = 0
+  entries = 0
+  /** Its link among those of its parent, and what is wrong with it: see `NodePath`. */
+  parentLink = 0
+  failure: RepoStreamError | undefined
+  /** The entry that the walk is at. */
+  entry = 0
+  /** Digests in the order of the walk: the left subtree's, then of each entry the record's and its subtree's. -1: none. */
+  links = new Int32Array(1 + 2 * firstEntries)
+  /** The block of each link, as its store's `locate` gave it; 0 where it is not known. */
+  located = new Uint32Array(1 + 2 * firstEntries)
+  /** Of each entry: where its key's suffix starts and ends, and the length of its prefix. */
+  #suffixes = new Int32Array(3 * firstEntries)
   /** The last key read from this node: in `key` from `keyFrom` to `keyTo`, its slash `slash` bytes after that. */
   key: Buffer = noKey
   keyFrom = 0
@@ -26,17 +33,31 @@ export class NodeFrame {
   prefixBytes = 0
   suffixFrom = 0
   suffixTo = 0
-  /** Digest of the subtree after the key, or -1. */
-  tree = -1
-  /** Digest of the record. */
-  value = 0
-  /** Where the entry after it starts. */
-  next = 0
 
-  /** Opens the node in `slab` from `from` to `to`, its digest right before it. */
-  constructor(slab: Slab, from: number, to: number, maxEntries: number) {
+  get linkCount(): number {
+    return 1 + 2 * this.entries
+  }
+
+  get left(): number {
+    return this.links[0] ?? -1
+  }
+
+  get cid(): string {
+    return cidText(this.slab.bytes, this.digestAt)
+  }
+
+  /** Reads the node in `slab` from `from` to `to`, its digest right before it, and stands before its first entry. */
+  open(slab: Slab, from: number, to: number, limits: Pick<Limits, 'maxNodeEntries' | 'maxKeyBytes'>): void {
     this.slab = slab
-    this.#digestAt = from - 32
+    this.digestAt = from - 32
+    this.entries = 0
+    this.entry = 0
+    this.links[0] = -1
+    this.located[0] = 0
+    this.key = noKey
+    this.keyFrom = 0
+    this.keyTo = 0
+    this.slash = -1
     const { bytes, view } = slab
     if (to - from < 7 || bytes[from] !== 0xa2 || bytes[from + 1] !== 0x61 || bytes[from + 2] !== 0x65)
       throw this.invalid('it is not the map {e, l}')
@@ -55,30 +76,49 @@ export class NodeFrame {
       at += 4
       if (count < 65536) throw this.invalid('the length of `e` is not minimal')
     } else if (count < 0 || count > 23) throw this.invalid('`e` is not a list')
-    if (count > maxEntries) {
-      throw limitError('maxNodeEntries', { max: maxEntries, actual: count, cid: this.cid })
+    const { maxNodeEntries, maxKeyBytes } = limits
+    if (count > maxNodeEntries) {
+      throw limitError('maxNodeEntries', { max: maxNodeEntries, actual: count, cid: this.cid })
     }
-    this.at = at
-    this.remaining = count
+    if (count > (to - at) / minEntryBytes) throw this.invalid('`e` is longer than the node')
     const link = to - linkBytes
+    let end = to - 3
     if (link - 2 >= at && bytes[link - 2] === 0x61 && bytes[link - 1] === 0x6c && isLink(view, link, to)) {
-      this.end = link - 2
-      this.left = link + 9
-    } else if (to - 3 >= at && bytes[to - 3] === 0x61 && bytes[to - 2] === 0x6c && bytes[to - 1] === 0xf6) {
-      this.end = to - 3
-    } else throw this.invalid('it does not end with `l`, null or a link')
-    if (count === 0 && at !== this.end) throw this.invalid('there are bytes between `e` and `l`')
+      end = link - 2
+      this.links[0] = link + 9
+    } else if (end < at || bytes[end] !== 0x61 || bytes[end + 1] !== 0x6c || bytes[end + 2] !== 0xf6)
+      throw this.invalid('it does not end with `l`, null or a link')
+    if (count > this.#suffixes.length / 3) this.#grow(count)
+    for (let i = 0; i < count; i++) at = this.#readPlaces(i, at, end, maxKeyBytes)
+    if (at !== end) throw this.invalid('there are bytes between `e` and `l`')
+    this.entries = count
   }
 
-  get cid(): string {
-    return cidText(this.slab.bytes, this.#digestAt)
+  /** The entry that the walk is at, into the fields. */
+  readEntry(): void {
+    const at = 3 * this.entry
+    this.suffixFrom = this.#suffixes[at] ?? 0
+    this.suffixTo = this.#suffixes[at + 1] ?? 0
+    this.prefixBytes = this.#suffixes[at + 2] ?? 0
   }
 
-  /** Reads the entry at `at` into the fields, without going on: see `advance`. */
-  readEntry(maxKeyBytes: number): void {
+  /** The entry that was read is done; `keys` holds its key. */
+  advance(keys: Keys): void {
+    this.key = keys.bytes
+    this.keyFrom = keys.from
+    this.keyTo = keys.to
+    this.slash = keys.slash - keys.from
+    this.entry++
+  }
+
+  invalid(what: string): RepoStreamError {
+    return new RepoStreamError('NodeInvalid', `not a node of the tree: ${what}`, { cid: this.cid })
+  }
+
+  /** Reads entry `i`, which starts at `from`, and gives where it ends. */
+  #readPlaces(i: number, from: number, end: number, maxKeyBytes: number): number {
     const { bytes, view } = this.slab
-    const { end } = this
-    let at = this.at
+    let at = from
     // a4 61 'k' then a byte string
     if (at + 4 > end || view.getUint32(at) >>> 8 !== 0xa4616b)
       throw this.invalid('an entry is not the map {k, p, t, v}')
@@ -92,10 +132,9 @@ export class NodeFrame {
       at += 2
       if (length < 256) throw this.invalid('the length of `k` is not minimal')
     } else if (length < 0 || length > 23) throw this.invalid('`k` is not a byte string of a key')
-    this.suffixFrom = at
+    const suffixFrom = at
     at += length
-    this.suffixTo = at
-    if (at + 3 > end || bytes[at] !== 0x61 || bytes[at + 1] !== 0x70) throw this.invalid('`p` is missing')
+    if (at + 3 > end || view.getUint16(at) !== 0x6170) throw this.invalid('`p` is missing')
     at += 2
     let prefix = bytes[at++] ?? 0
     if (prefix === 24) {
@@ -106,41 +145,39 @@ export class NodeFrame {
       at += 2
       if (prefix < 256) throw this.invalid('`p` is not minimal')
     } else if (prefix > 23) throw this.invalid('`p` is not a length')
-    this.prefixBytes = prefix
     if (prefix + length > maxKeyBytes)
       throw limitError('maxKeyBytes', { max: maxKeyBytes, actual: prefix + length, cid: this.cid })
-    if (at + 3 > end || bytes[at] !== 0x61 || bytes[at + 1] !== 0x74) throw this.invalid('`t` is missing')
+    this.#suffixes[3 * i] = suffixFrom
+    this.#suffixes[3 * i + 1] = suffixFrom + length
+    this.#suffixes[3 * i + 2] = prefix
+    if (at + 3 > end || view.getUint16(at) !== 0x6174) throw this.invalid('`t` is missing')
     at += 2
     if (bytes[at] === 0xf6) {
-      this.tree = -1
+      this.links[2 + 2 * i] = -1
       at++
     } else {
       if (!isLink(view, at, end)) throw this.invalid('`t` is neither null nor a link')
-      this.tree = at + 9
+      this.links[2 + 2 * i] = at + 9
       at += linkBytes
     }
-    if (at + 2 > end || bytes[at] !== 0x61 || bytes[at + 1] !== 0x76) throw this.invalid('`v` is missing')
+    if (at + 2 > end || view.getUint16(at) !== 0x6176) throw this.invalid('`v` is missing')
     at += 2
     if (!isLink(view, at, end)) throw this.invalid('`v` is not a link')
-    this.value = at + 9
-    at += linkBytes
-    if (this.remaining === 1 && at !== end) throw this.invalid('there are bytes between `e` and `l`')
-    this.next = at
+    this.links[1 + 2 * i] = at + 9
+    this.located[1 + 2 * i] = 0
+    this.located[2 + 2 * i] = 0
+    return at + linkBytes
   }
 
-  /** The entry that was read is done; `keys` holds its key. */
-  advance(keys: Keys): void {
-    this.key = keys.bytes
-    this.keyFrom = keys.from
-    this.keyTo = keys.to
-    this.slash = keys.slash - keys.from
-    this.at = this.next
-    this.remaining--
-  }
-
-  invalid(what: string): RepoStreamError {
-    return new RepoStreamError('NodeInvalid', `not a node of the tree: ${what}`, { cid: this.cid })
+  #grow(entries: number): void {
+    const left = this.left
+    this.links = new Int32Array(1 + 2 * entries)
+    this.links[0] = left
+    this.located = new Uint32Array(1 + 2 * entries)
+    this.#suffixes = new Int32Array(3 * entries)
   }
 }
 
 const noKey = Buffer.alloc(0)
+/** An entry's head, its four keys, two short numbers, a null and a link. */
+const minEntryBytes = 1 + 4 * 2 + 2 + 1 + linkBytes

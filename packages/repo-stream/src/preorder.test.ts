@@ -70,6 +70,36 @@ test('memory stays below the limit and what a spilled walk needs, whatever the s
   expect(budget.held).toBe(0)
 })
 
+test('memory is the same for a repo of thrice the size, its index included', async () => {
+  const small = buildRepo({
+    did: makeDid('preorder'),
+    signingKey: makeSigningKey('preorder'),
+    records: generateRecords({ seed: 'preorder', count: 3000, repeats: 0.05 }),
+  })
+  const mostHeld = async (bytes: Uint8Array): Promise<number> => {
+    const budget = new CountingBudget()
+    const options = { spillDir: dir, memoryLimitBytes: 100_000, store: { cacheBytes: 65_536 }, budget }
+    for await (const chunk of walkRepo(pieces(bytes, 4096), options)) expect(chunk.length).toBeGreaterThan(0)
+    return budget.most
+  }
+  // the whole index of the large one would take 128 KiB
+  expect(await mostHeld(car)).toBeLessThan((await mostHeld(small.toCar('preorder'))) + 4096)
+})
+
+test('a record that stands under the first key and the last comes out under both when the index has gone to disk', async () => {
+  const keys = [...Array(6000).keys()].map((i) => `a.b.c/${String(i).padStart(5, '0')}`)
+  const records = keys.map((key, i) => ({ key, value: { n: i % 3000 } }))
+  const shared = buildRepo({ did: repo.did, signingKey: makeSigningKey('s'), records })
+  const entries: Entry[] = []
+  for await (const chunk of walkRepo(pieces(shared.toCar('preorder'), 500), {
+    spillDir: dir,
+    memoryLimitBytes: 20_000,
+  })) {
+    entries.push(...chunk)
+  }
+  expect(asText(entries)).toEqual(asText(shared.entries.map(({ key, cid, bytes }) => ({ key, cid, data: bytes }))))
+})
+
 test('records that stand under several keys come out under each, also when they have been spilled', async () => {
   const keys = [...Array(3000).keys()].map((i) => `a.b.c/${String(i).padStart(5, '0')}`)
   const records = keys.map((key, i) => ({ key, value: { n: i % 7, text: 'x'.repeat(400) } }))

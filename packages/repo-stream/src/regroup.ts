@@ -11,6 +11,9 @@ import type { RowFile } from './row-file.ts'
 import { looksLikeNode, rawBlock, Section } from './section.ts'
 import { type DigestAt, freeNow, type Slab } from './slab.ts'
 
+/** Of a node: the walk checks them. */
+const noLimits = { maxNodeEntries: Number.MAX_SAFE_INTEGER, maxKeyBytes: Number.MAX_SAFE_INTEGER }
+
 const groupBytes = 2 * 1024 * 1024
 const maxGroups = 0xffff
 /** Shared by the rows that the groups grow in, one each. */
@@ -45,6 +48,7 @@ class Regrouping implements Groups {
   readonly ofSlot: Uint16Array
   readonly #car: SpilledCar
   readonly #groupCount: number
+  readonly #frame = new NodeFrame()
   /** Rows of each group in the store. */
   readonly #rowsOf: number[][] = []
 
@@ -154,7 +158,18 @@ class Regrouping implements Groups {
     const { rows } = this.#car
     rows.open(address)
     const { slab, from, to, state } = rows.section
-    return state === rawBlock && looksLikeNode(slab.bytes, from, to) ? openFrame(slab, from, to) : undefined
+    return state === rawBlock && looksLikeNode(slab.bytes, from, to) ? this.#openFrame(slab, from, to) : undefined
+  }
+
+  /** Good until the next one. Undefined for a malformed node; the walk says what is wrong with it. */
+  #openFrame(slab: Slab, from: number, to: number): NodeFrame | undefined {
+    try {
+      this.#frame.open(slab, from, to, noLimits)
+      return this.#frame
+    } catch (error) {
+      if (error instanceof RepoStreamError) return undefined
+      throw error
+    }
   }
 
   /** The slot of a digest, by its hash alone: a wrong one costs a lookup, no more, because `find` compares digests. */
@@ -243,28 +258,10 @@ class GroupRows {
   }
 }
 
-/** Good until the next row is opened. Undefined for a malformed node; the walk says what is wrong with it. */
-function openFrame(slab: Slab, from: number, to: number): NodeFrame | undefined {
-  try {
-    return new NodeFrame(slab, from, to, Number.MAX_SAFE_INTEGER)
-  } catch (error) {
-    if (error instanceof RepoStreamError) return undefined
-    throw error
-  }
-}
-
 /** Calls with the digest of each link of a node, in key order. */
-function readLinks(node: NodeFrame, take: (digestAt: number, isNode: boolean) => void): void {
-  if (node.left >= 0) take(node.left, true)
-  try {
-    while (node.remaining > 0) {
-      node.readEntry(Number.MAX_SAFE_INTEGER)
-      take(node.value, false)
-      if (node.tree >= 0) take(node.tree, true)
-      node.at = node.next
-      node.remaining--
-    }
-  } catch (error) {
-    if (!(error instanceof RepoStreamError)) throw error
+function readLinks({ links, linkCount }: NodeFrame, take: (digestAt: number, isNode: boolean) => void): void {
+  for (let i = 0; i < linkCount; i++) {
+    const at = links[i] ?? -1
+    if (at >= 0) take(at, i % 2 === 0)
   }
 }

@@ -3,6 +3,9 @@
 export interface Slab {
   readonly bytes: Uint8Array
   readonly view: DataView
+  /** What `bytes` lies in, kept because asking `bytes` for it is a call out of compiled code. */
+  readonly buffer: ArrayBufferLike
+  readonly bufferFrom: number
   /** Address of the first byte. */
   readonly base: number
 }
@@ -14,7 +17,8 @@ export interface DigestAt {
 }
 
 export function slabOver(bytes: Uint8Array, base = 0): Slab {
-  return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), base }
+  const { buffer, byteOffset: bufferFrom } = bytes
+  return { bytes, view: new DataView(buffer, bufferFrom, bytes.byteLength), buffer, bufferFrom, base }
 }
 
 export const noSlab = slabOver(new Uint8Array(0))

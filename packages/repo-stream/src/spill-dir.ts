@@ -4,14 +4,17 @@ import { readFileSync } from 'node:fs'
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
+import { threadId } from 'node:worker_threads'
 import { RepoStreamError } from './errors.ts'
 
-const pattern = /^repo-stream-(\d+)-(\w+)-\d+\.sqlite(?:-\w+)?$/
+const pattern = /^repo-stream-(\d+)-(\w+)-\w+\.[a-z.]+(?:-\w+)?$/
 let files = 0
+let ours: string | undefined
 
-/** A path in `dir` that no other walk uses, for `openDiskStore`. */
-export function spillPath(dir: string): string {
-  return join(dir, `repo-stream-${process.pid}-${startOf(process.pid) ?? 'x'}-${++files}.sqlite`)
+/** A path in `dir` that no other walk uses, in this thread or another, for `openDiskStore`. */
+export function spillPath(dir: string, extension = 'sqlite'): string {
+  ours ??= `repo-stream-${process.pid}-${startOf(process.pid) ?? 'x'}-${threadId}`
+  return join(dir, `${ours}_${++files}.${extension}`)
 }
 
 /**

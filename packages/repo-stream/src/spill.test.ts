@@ -156,6 +156,17 @@ describe('the temporary file', () => {
     await expect(drain(walk)).rejects.toMatchObject({ code: 'StoredBytesLimit' })
   })
 
+  test('shares a budget with other stores: refused, it says so, and what it had is free when it is closed', async () => {
+    const budget = new SharedDisk(600_000)
+    const spill = () => walkRepo(repo.car, { spillDir: dir, memoryLimitBytes: 1, store: { budget } })
+    await expect(drain(spill())).rejects.toMatchObject({ code: 'StoreBudgetSpent' })
+    expect(budget.held).toBe(0)
+    budget.limit = Number.POSITIVE_INFINITY
+    await drain(spill())
+    expect(budget.held).toBe(0)
+    expect(budget.peak).toBeGreaterThan(600_000)
+  })
+
   test('serves one walk', async () => {
     const store = await openDiskStore(spillPath(dir))
     const [one, two] = await Promise.all([0, 1].map(() => loadCar(repo.car, { memoryLimitBytes: 1 })))
@@ -219,6 +230,27 @@ function run(code: string, before: readonly string[] = []): SpawnSyncReturns<str
     source,
   ]
   return spawnSync(command, rest, { encoding: 'utf8', cwd: fileURLToPath(new URL('..', import.meta.url)) })
+}
+
+class SharedDisk {
+  limit: number
+  held = 0
+  peak = 0
+
+  constructor(limit: number) {
+    this.limit = limit
+  }
+
+  take(bytes: number): boolean {
+    if (this.held + bytes > this.limit) return false
+    this.held += bytes
+    this.peak = Math.max(this.peak, this.held)
+    return true
+  }
+
+  give(bytes: number): void {
+    this.held -= bytes
+  }
 }
 
 async function drain(chunks: AsyncIterable<unknown>): Promise<void> {

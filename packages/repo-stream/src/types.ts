@@ -11,7 +11,7 @@ export type CarSource = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8A
  */
 export type Process = (block: Uint8Array, digest: Uint8Array) => Uint8Array
 
-/** Memory shared by many loads: every growth is asked for first; a refusal makes this load go to disk. */
+/** Bytes shared by many loads, or by many stores: every growth is asked for first. A load that is refused goes to disk. */
 export interface MemoryBudget {
   /** May this load hold `bytes` more? Called before they are allocated. */
   take(bytes: number): boolean
@@ -106,6 +106,8 @@ export interface DiskStoreOptions {
   readonly cacheBytes?: number | undefined
   /** Most bytes that are written to the file. Default 16 GiB. */
   readonly maxStoredBytes?: number | undefined
+  /** Disk shared by many stores: asked before each write, given back by `close`. A refusal ends the walk: `StoreBudgetSpent`. */
+  readonly budget?: MemoryBudget | undefined
 }
 
 /** A temporary file of one walk; made by `openDiskStore`, removed by `close`. */

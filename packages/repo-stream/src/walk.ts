@@ -9,9 +9,10 @@ import { KeyDepths } from './key-depths.ts'
 import { keyHeight } from './key-height.ts'
 import { Keys } from './keys.ts'
 import { type Limits, limitError } from './limits.ts'
-import { NodeFrame } from './node-frame.ts'
+import type { NodeFrame } from './node-frame.ts'
+import { NodePath } from './node-path.ts'
 import { failedBlock, rawBlock } from './section.ts'
-import type { DigestAt, Slab } from './slab.ts'
+import { type DigestAt, type Slab, slabOver } from './slab.ts'
 import type { Entry, Process } from './types.ts'
 
 export interface WalkOptions {
@@ -24,12 +25,15 @@ export type WalkStatus = 'full' | 'end' | 'missing'
 
 export class Walk {
   readonly #options: WalkOptions
-  readonly #frames: NodeFrame[] = []
+  readonly #path: NodePath
   readonly #keys = new Keys()
   #blocks: BlockStore
   /** The block to be looked up next: the node to enter, or the record that was missing. */
   wanted: DigestAt
   #entering = true
+  /** The wanted node's link in its parent, and what the store said of it, or 0. */
+  #wantedLink = 0
+  #wantedPlace = 0
   /** Height of the root's keys. Below an entry-less root it is unknown (-1) until the first key. */
   #rootHeight = -1
   #collection = ''
@@ -41,11 +45,14 @@ export class Walk {
     this.#blocks = blocks
     this.wanted = root
     this.#options = options
+    this.#path = new NodePath(options.limits, this.#copies)
   }
 
   /** Goes on with the same tree in another store. */
   moveTo(blocks: BlockStore): void {
     this.#blocks = blocks
+    this.#wantedPlace = 0
+    this.#path.forgetLocated()
   }
 
   /** Adds entries to `out` until it has `max`. */
@@ -56,63 +63,75 @@ export class Walk {
   }
 
   #fill(out: Entry[], max: number): WalkStatus {
-    const frames = this.#frames
+    const path = this.#path
     const { maxChunkBytes } = this.#blocks
     for (let bytes = 0; out.length < max && bytes < maxChunkBytes; ) {
       if (this.#entering) {
         if (!this.#enter()) return 'missing'
         continue
       }
-      const frame = frames[frames.length - 1]
+      const frame = path.top
       if (frame === undefined) return 'end'
-      if (frame.remaining === 0) {
-        frames.pop()
+      if (frame.entry === frame.entries) {
+        path.leave()
         continue
       }
-      frame.readEntry(this.#options.limits.maxKeyBytes)
+      frame.readEntry()
       this.#readKey(frame)
-      if (!this.#blocks.find(frame.slab.view, frame.value)) {
-        this.wanted = { slab: frame.slab, at: frame.value }
+      const link = 1 + 2 * frame.entry
+      const record = frame.links[link] ?? 0
+      if (!this.#find(frame.slab, record, frame.located[link] ?? 0)) {
+        this.wanted = { slab: frame.slab, at: record }
         return 'missing'
       }
-      out.push(this.#entry(frame))
+      out.push(this.#entry(frame.slab, record))
       bytes += this.#blocks.found.to - this.#blocks.found.from
-      this.#depths.expect(this.#keys, frame, this.#rootHeight - frames.length + 1)
+      this.#depths.expect(this.#keys, frame, this.#rootHeight - path.depth + 1)
       this.#keys.accept()
       frame.advance(this.#keys)
-      if (frame.tree >= 0) this.#descend(frame.slab, frame.tree)
+      this.#descend(frame, link + 1)
     }
     return 'full'
   }
 
-  #descend(slab: Slab, at: number): void {
-    this.wanted = { slab, at }
+  #find(slab: Slab, at: number, located: number): boolean {
+    if (located === 0) return this.#blocks.find(slab.view, at)
+    this.#blocks.open?.(located)
+    return true
+  }
+
+  /** Goes into the subtree that a link names, if there is one. */
+  #descend(frame: NodeFrame, link: number): void {
+    const at = frame.links[link] ?? -1
+    if (at < 0) return
+    this.wanted = { slab: frame.slab, at }
+    this.#wantedLink = link
+    this.#wantedPlace = frame.located[link] ?? 0
     this.#entering = true
   }
 
-  /** Opens the wanted node as a new top frame. */
+  /** Goes into the wanted node. */
   #enter(): boolean {
+    const path = this.#path
     const { slab, at } = this.wanted
-    const depth = this.#frames.length
-    const { maxDepth, maxNodeEntries } = this.#options.limits
-    if (depth === maxDepth) {
-      throw limitError('maxDepth', { max: maxDepth, actual: depth + 1, cid: cidText(slab.bytes, at) })
+    const { maxDepth } = this.#options.limits
+    if (path.depth === maxDepth) {
+      throw limitError('maxDepth', { max: maxDepth, actual: maxDepth + 1, cid: cidText(slab.bytes, at) })
     }
-    if (this.#rootHeight >= 0 && depth > this.#rootHeight) {
+    if (this.#rootHeight >= 0 && path.depth > this.#rootHeight) {
       throw new RepoStreamError('KeyDepthInvalid', 'a node hangs below depth 0', { cid: cidText(slab.bytes, at) })
     }
-    if (!this.#blocks.find(slab.view, at)) return false
-    const { isStable, found } = this.#blocks
-    const { from, to, state } = found
-    const start = isStable ? from : this.#copies.copy(found.slab.bytes, from - 32, to) + 32
-    const frame = new NodeFrame(isStable ? found.slab : this.#copies.slab, start, start + to - from, maxNodeEntries)
-    if (state !== rawBlock) throw frame.invalid('it is a record')
-    if (frame.remaining === 0 && frame.left < 0 && depth > 0) {
-      throw new RepoStreamError('NodeEmpty', 'a node below the root has neither keys nor a child', { cid: frame.cid })
+    if (!path.enterAhead(this.#wantedLink)) {
+      if (!this.#find(slab, at, this.#wantedPlace)) return false
+      path.enterFound(this.#blocks, this.#wantedLink)
     }
-    this.#frames.push(frame)
     this.#entering = false
-    if (frame.left >= 0) this.#descend(frame.slab, frame.left)
+    const { top } = path
+    if (top === undefined) return true
+    if (top.entries === 0 && top.left < 0 && path.depth > 1) {
+      throw new RepoStreamError('NodeEmpty', 'a node below the root has neither keys nor a child', { cid: top.cid })
+    }
+    this.#descend(top, 0)
     return true
   }
 
@@ -135,7 +154,7 @@ export class Walk {
     if (!keys.isInOrder(frame)) throw this.#keyError('KeyOrderInvalid', 'a key is not above the key before it', frame)
     if (keys.shared <= keys.slash - keys.from) this.#collection = keys.bytes.toString('latin1', keys.from, keys.slash)
     if (this.#rootHeight < 0)
-      this.#rootHeight = keyHeight(keys.bytes.subarray(keys.from, keys.to)) + this.#frames.length - 1
+      this.#rootHeight = keyHeight(keys.bytes.subarray(keys.from, keys.to)) + this.#path.depth - 1
   }
 
   #keyError(code: RepoStreamErrorCode, message: string, frame: NodeFrame): RepoStreamError {
@@ -146,37 +165,37 @@ export class Walk {
     return new RepoStreamError(code, `${message}: ${JSON.stringify(text)}`, { cid: frame.cid, details: { key: text } })
   }
 
-  #entry(frame: NodeFrame): Entry {
+  /** The entry of the block just found, whose digest stands at `record` of `node`. */
+  #entry(node: Slab, record: number): Entry {
     const { slab, from, to, state } = this.#blocks.found
     const { process } = this.#options
-    const { bytes: key, slash, to: keyTo } = this.#keys
-    const place = {
-      collection: this.#collection,
-      key,
-      rkeyFrom: slash + 1,
-      keyTo,
-      cid: frame.slab.bytes,
-      cidFrom: frame.value - 4,
-    }
     if (process !== undefined && (state === rawBlock || state === failedBlock)) {
       // it looks like a node, so it was kept as it came; or `process` threw, and its error is made again rather than kept
       try {
         const data = Uint8Array.from(process(slab.bytes.subarray(from, to), slab.bytes.subarray(from - 32, from)))
-        return new WalkEntry({ ...place, data, dataFrom: 0, dataTo: data.length, error: undefined })
+        return this.#entryWith(node, record, { slab: slabOver(data), from: 0, to: data.length })
       } catch (error) {
         const data = slab.bytes.slice(from, to)
-        return new WalkEntry({ ...place, data, dataFrom: 0, dataTo: data.length, error })
+        return this.#entryWith(node, record, { slab: slabOver(data), from: 0, to: data.length, error })
       }
     }
-    if (this.#blocks.isStable)
-      return new WalkEntry({ ...place, data: slab.bytes, dataFrom: from, dataTo: to, error: undefined })
+    if (this.#blocks.isStable) return this.#entryWith(node, record, { slab, from, to })
     const copied = this.#copies.copy(slab.bytes, from, to)
+    return this.#entryWith(node, record, { slab: this.#copies.slab, from: copied, to: copied + to - from })
+  }
+
+  #entryWith(node: Slab, record: number, data: { slab: Slab; from: number; to: number; error?: unknown }): Entry {
     return new WalkEntry({
-      ...place,
-      data: this.#copies.slab.bytes,
-      dataFrom: copied,
-      dataTo: copied + to - from,
-      error: undefined,
+      collection: this.#collection,
+      key: this.#keys.bytes,
+      rkeyFrom: this.#keys.slash + 1,
+      keyTo: this.#keys.to,
+      cid: node,
+      cidFrom: record - 4,
+      data: data.slab,
+      dataFrom: data.from,
+      dataTo: data.to,
+      error: data.error,
     })
   }
 }

@@ -7,6 +7,8 @@ import { datetimeOutcome, writeDatetime } from './datetime.ts'
 import { writeJson } from './json.ts'
 import { projectionLimits } from './limits.ts'
 import { type OddityCode, oddityNumber } from './oddity.ts'
+import { type TextForm, textForms } from './short-forms.ts'
+import { writeShortText } from './short-text.ts'
 import { Output, textFlaw } from './text.ts'
 
 /** `FieldWriter.oddities` holds this many numbers for each: column, code, and start and end of the original in the reader's bytes. */
@@ -65,13 +67,14 @@ export class FieldWriter extends Output {
   #writeValue(reader: CborReader, type: ColumnType, maxBytes: number): OddityCode | undefined {
     switch (type) {
       case 'text':
+        return this.#writeText(reader, maxBytes)
       case 'at-uri':
       case 'did':
-        return this.#writeText(reader, maxBytes)
+        return this.#writeText(reader, maxBytes, textForms[type])
       case 'timestamptz':
         return this.#writeTimestamp(reader)
       case 'cid':
-        return this.#writeCid(reader)
+        return this.#writeShortCid(reader)
       case 'int8':
         return this.#writeInt8(reader)
       case 'bool':
@@ -85,14 +88,20 @@ export class FieldWriter extends Output {
     }
   }
 
-  #writeText(reader: CborReader, maxBytes: number): OddityCode | undefined {
+  #writeText(reader: CborReader, maxBytes: number, form?: TextForm): OddityCode | undefined {
     reader.readHead()
     if (reader.major !== cborMajor.text) return 'WrongType'
     const start = reader.takeBody()
-    const value = this.length
+    let bytes = reader.argument
     this.flaws = 0
-    if (reader.argument <= maxBytes) this.copyText(reader, start, reader.position)
-    if (reader.argument > maxBytes || this.length - value > maxBytes) {
+    if (bytes <= maxBytes && form !== undefined) {
+      bytes = writeShortText(reader, this, start, form)
+    } else if (bytes <= maxBytes) {
+      const value = this.length
+      this.copyText(reader, start, reader.position)
+      bytes = this.length - value
+    }
+    if (bytes > maxBytes) {
       return maxBytes < projectionLimits.maxTextBytes ? 'TextTooLongForIndex' : 'TextTooLong'
     }
     if (this.flaws !== 0) this.#repair ??= repairOf(this.flaws)
@@ -108,6 +117,26 @@ export class FieldWriter extends Output {
     if (outcome === datetimeOutcome.outOfRange) return 'DatetimeOutOfRange'
     if (outcome === datetimeOutcome.rounded) this.#repair ??= 'DatetimeTooFine'
     this.length += 8
+    return undefined
+  }
+
+  /**
+   * Most CIDs are those of records: of them the digest is enough, as `cid` has it. So the CID is written four bytes early, over
+   * the field's length, which comes last. Another one is moved to its place, behind a zero if its length is a digest's.
+   */
+  #writeShortCid(reader: CborReader): OddityCode | undefined {
+    const value = this.length
+    const start = value - (recordCidBytes - digestBytes)
+    this.length = start
+    const odd = this.#writeCid(reader)
+    if (odd !== undefined) return odd
+    const { bytes } = this
+    const length = this.length - start
+    if (length === recordCidBytes && this.view.getInt32(start) === recordCidHead) return undefined
+    const at = length === digestBytes ? value + 1 : value
+    bytes.copyWithin(at, start, this.length)
+    if (at > value) bytes[value] = 0
+    this.length = at + length
     return undefined
   }
 
@@ -163,11 +192,12 @@ export class FieldWriter extends Output {
 
   #writeJsonb(reader: CborReader): OddityCode | undefined {
     const before = this.length
-    this.bytes[this.length++] = jsonbVersion
     this.flaws = 0
+    this.places.clear()
     writeJson(reader, this, 0)
-    if (this.length - before > projectionLimits.maxJsonBytes) return 'JsonTooLong'
+    if (this.length - before >= projectionLimits.maxJsonBytes) return 'JsonTooLong'
     if (this.flaws !== 0) this.#repair ??= repairOf(this.flaws)
+    this.places.shorten(this)
     return undefined
   }
 
@@ -205,7 +235,10 @@ export class FieldWriter extends Output {
   }
 }
 
-const jsonbVersion = 1
+const digestBytes = 32
+const recordCidBytes = 36
+/** Version 1, DAG-CBOR, SHA-256, 32 bytes. */
+const recordCidHead = 0x01711220
 
 const elementTypes = {
   'text[]': 'text',

@@ -53,6 +53,7 @@ function writeMap(reader: CborReader, output: Output, depth: number): void {
     if (length <= previousLength) reader.checkKeyOrder(previousStart, previousLength, start)
     previousStart = start
     previousLength = length
+    output.places.note(reader.bytes[start] ?? 0, length, output.length - 1)
     output.copyJsonString(reader, start, start + length)
     bytes[output.length++] = colon
     writeJson(reader, output, depth + 1)

@@ -12,8 +12,11 @@ import { createTableFinder, isNsid } from './tables.ts'
 
 /** Where settled entries go. Every `Uint8Array` is valid only during the call. */
 export interface ProjectionSink {
-  /** `fields`: the binary COPY fields of the columns after the cid, in the order of `table.columns`. */
-  row(table: Table, entry: Entry, fields: Uint8Array): void
+  /**
+   * `fields`: the binary COPY fields of the columns after the cid, in the order of `table.columns`. `rkey`: the entry's,
+   * which makes a new string each time that it is asked.
+   */
+  row(table: Table, entry: Entry, fields: Uint8Array, rkey: string): void
   /** A value that was repaired or nulled. `original` is the CBOR of the column's whole value. */
   oddity(table: Table, entry: Entry, column: string, code: OddityCode, original: Uint8Array): void
   /** A record that cannot be a row. `bytes` is its block. */
@@ -89,26 +92,28 @@ class CompiledProjection implements Projection {
 
   settle(entry: Entry, sink: ProjectionSink): void {
     const table = this.#findTable(entry.collection)
-    const { data } = entry
     if (entry.error !== undefined) throw entry.error
     if (table === undefined) {
       sink.skipped(isNsid(entry.collection) ? entry.collection : invalidCollection)
-    } else if (data[0] === tag.raw) {
-      this.#settleRaw(entry, table, sink)
+      return
+    }
+    const { data, rkey } = entry
+    if (data[0] === tag.raw) {
+      this.#settleRaw({ entry, table, rkey }, data.subarray(1), sink)
     } else if (
       data[0] === tag.skip ||
       ((data[1] ?? 0) << 8) + (data[2] ?? 0) !== table.index ||
-      !isUsableKey(entry, table)
+      !isUsableKey(entry.collection, rkey, table)
     ) {
       sink.again(entry)
     } else {
-      emit(table, entry, data, sink)
+      emit({ entry, table, rkey }, data, sink)
     }
   }
 
-  #settleRaw(entry: Entry, table: Table, sink: ProjectionSink): void {
-    const block = entry.data.subarray(1)
-    if (!isUsableKey(entry, table)) {
+  #settleRaw(place: Place, block: Uint8Array, sink: ProjectionSink): void {
+    const { entry, table, rkey } = place
+    if (!isUsableKey(entry.collection, rkey, table)) {
       sink.reject(
         entry,
         'RecordKeyUnusable',
@@ -129,7 +134,7 @@ class CompiledProjection implements Projection {
       sink.reject(entry, error.tooDeep ? 'RecordTooDeep' : 'RecordMalformed', error.message, block)
       return
     }
-    emit(table, entry, answer, sink)
+    emit(place, answer, sink)
   }
 
   /** Looks for `$type` among the top keys. Keys come in order of length, so this passes only short ones. */
@@ -185,7 +190,7 @@ class CompiledProjection implements Projection {
     bytes[start + 1] = index >> 8
     bytes[start + 2] = index
     if (odd) writer.view.setUint32(rowHead, fieldsLength)
-    return bytes.subarray(start, writer.length)
+    return viewOf(bytes, start, writer.length)
   }
 
   /** A record under a key of another collection than its `$type` says. The generic table's column holds it whole. */
@@ -259,15 +264,22 @@ function isText(expected: Uint8Array, bytes: Uint8Array, start: number, length: 
   return true
 }
 
+/** Where a record stands and goes to. */
+interface Place {
+  entry: Entry
+  table: Table
+  rkey: string
+}
+
 /** Hands an answer with a row to the sink. */
-function emit(table: Table, entry: Entry, answer: Uint8Array, sink: ProjectionSink): void {
+function emit({ entry, table, rkey }: Place, answer: Uint8Array, sink: ProjectionSink): void {
   if (answer[0] === tag.row) {
-    sink.row(table, entry, answer.subarray(rowHead))
+    sink.row(table, entry, viewOf(answer, rowHead, answer.length), rkey)
     return
   }
   const view = new DataView(answer.buffer, answer.byteOffset, answer.length)
   let at = oddRowHead + view.getUint32(rowHead)
-  sink.row(table, entry, answer.subarray(oddRowHead, at))
+  sink.row(table, entry, answer.subarray(oddRowHead, at), rkey)
   while (at < answer.length) {
     const column = table.columns[view.getUint16(at)]?.name ?? '$type'
     const code = oddityCodes[view.getUint8(at + 2)] ?? 'WrongType'
@@ -278,12 +290,19 @@ function emit(table: Table, entry: Entry, answer: Uint8Array, sink: ProjectionSi
 }
 
 /** Characters that the record key and NSID syntaxes allow, and a length that Postgres can index. */
-function isUsableKey(entry: Entry, table: Table): boolean {
-  const { collection, rkey } = entry
-  if (collection.length + rkey.length > projectionLimits.maxKeyBytes || !usableKey.test(rkey)) return false
+function isUsableKey(collection: string, rkey: string, table: Table): boolean {
+  if (collection.length + rkey.length > projectionLimits.maxKeyBytes || rkey === '') return false
+  for (let i = 0; i < rkey.length; i++) {
+    const code = rkey.charCodeAt(i)
+    if (code < 0x21 || code > 0x7e) return false
+  }
   return !table.generic || isNsid(collection)
 }
 
-const usableKey = /^[\x21-\x7e]+$/
+/** A quarter cheaper than `subarray`. */
+function viewOf(bytes: Uint8Array, from: number, to: number): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + from, to - from)
+}
+
 /** Keys that no NSID begins are counted together: what a stranger wrote must not become a name in the database. */
 const invalidCollection = '(invalid)'

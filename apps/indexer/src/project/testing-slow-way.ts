@@ -1,9 +1,11 @@
 // The slow way to a row, for tests: picks values out of a decoded record and applies the value policy in plain words.
-// Shares no code with the projector. `readFields` turns what the projector wrote into the same plain values.
+// Shares no code with the projector, but for the words of short-forms.ts, which are data. `readFields` turns what the projector
+// wrote into the same plain values.
 import { base32 } from 'multiformats/bases/base32'
 import { CID } from 'multiformats/cid'
 import type { Column, ColumnType, Table } from '../config.ts'
 import { projectionLimits } from './limits.ts'
+import { jsonWords } from './short-forms.ts'
 import { BadText, type Decoded, type DecodedMap, Float } from './testing-decode.ts'
 
 /** Text as it is, integers and times (microseconds since 2000) as bigint, bytes as hex, jsonb as canonical text, lists as lists. */
@@ -215,9 +217,10 @@ export function readFields(table: Table, fields: Uint8Array): Plain[] {
 function readValue(type: ColumnType, bytes: Buffer): Plain {
   if (type === 'int8' || type === 'timestamptz') return bytes.readBigInt64BE()
   if (type === 'bool') return bytes[0] === 1
-  if (type === 'cid' || type === 'bytea') return bytes.toString('hex')
-  if (type === 'jsonb') return bytes.toString('utf8', 1)
-  if (!type.endsWith('[]')) return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  if (type === 'cid') return wholeCid(bytes.toString('hex'))
+  if (type === 'bytea') return bytes.toString('hex')
+  if (!type.endsWith('[]'))
+    return wholeText(type, new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
   const element = columnTypeOf(type.replace('[]', ''))
   const items: Plain[] = []
   const count = bytes.readInt32BE(0) === 0 ? 0 : bytes.readInt32BE(12)
@@ -230,4 +233,22 @@ function readValue(type: ColumnType, bytes: Buffer): Plain {
   }
   if (items.includes(null) !== (bytes.readInt32BE(4) === 1)) throw new Error('the null flag is wrong')
   return items
+}
+
+/** Undoes the short forms of short-forms.ts. */
+function wholeCid(hex: string): string {
+  if (hex.length === 64) return `01711220${hex}`
+  return hex.startsWith('00') ? hex.slice(2) : hex
+}
+
+const jsonWord = (code: number) => jsonWords.find((word) => word.code === code)?.stretch.text ?? '?'
+
+function wholeText(type: ColumnType, stored: string): string {
+  if (type === 'jsonb') return stored.replace(/[^ -\uffff]/g, (code) => jsonWord(code.charCodeAt(0)))
+  if (type === 'text') return stored
+  const [whole, prefix] = type === 'did' ? ['did:', 'did:plc:'] : ['at://', 'at://did:plc:']
+  if (stored.startsWith('=')) return stored.slice(1)
+  if (stored.startsWith(whole)) return stored
+  const collections = ['/app.bsky.feed.post/', '/app.bsky.feed.repost/', '/app.bsky.graph.list/']
+  return prefix + stored.replace(/[!"#]/g, (code) => collections['!"#'.indexOf(code)] ?? '?')
 }

@@ -1,6 +1,7 @@
 // Copies UTF-8 from a block into the row, as text or as a JSON string, repairing what Postgres refuses on the way.
 // The surprise: for the short strings of records, loops over words of four bytes beat every call into native code.
 import type { CborReader } from './cbor.ts'
+import { JsonPlaces } from './short-json.ts'
 
 /** What a copy met, as bits: both are repaired with U+FFFD, the way TextDecoder does it. */
 export const textFlaw = { nul: 1, notUtf8: 2 } as const
@@ -12,6 +13,8 @@ export class Output {
   length = 0
   /** `textFlaw` bits of everything copied since somebody set it to 0. */
   flaws = 0
+  /** In the JSON that is being written. */
+  readonly places = new JsonPlaces()
 
   /** Takes over `bytes` as its room; what was written stays. */
   replaceRoom(bytes: Uint8Array): void {
@@ -26,6 +29,27 @@ export class Output {
     let out = this.length
     for (let i = start; i < end; i++) target[out++] = source[i] ?? 0
     this.length = out
+  }
+
+  /** Copies ASCII characters above `floor`; false, with a part copied, when there is another. */
+  copyAbove(reader: CborReader, start: number, end: number, floor: number): boolean {
+    const { bytes: source, view: sourceView } = reader
+    const { bytes, view } = this
+    const floors = (floor + 1) * 0x01010101
+    let out = this.length
+    let position = start
+    for (; position + 4 <= end; position += 4, out += 4) {
+      const word = sourceView.getInt32(position)
+      if (((word | (word - floors)) & 0x80808080) !== 0) return false
+      view.setInt32(out, word)
+    }
+    for (; position < end; position++) {
+      const byte = source[position] ?? 0
+      if (byte <= floor || byte >= 0x80) return false
+      bytes[out++] = byte
+    }
+    this.length = out
+    return true
   }
 
   copyText(reader: CborReader, start: number, end: number): void {

@@ -1,0 +1,167 @@
+// How much faster are the same CARs in the same Postgres by us than by the peers? `npm run bench:peers [-- --json] [--scale 0.05]`
+// [--rounds 3] [--sides ours,atcute]. Each side starts with the CARs in memory and a fresh database, and the clock stops at its last
+// commit; all but tap end with the very same rows in the same keyed tables, which is checked. The whole indexer and tap fetch the
+// CARs from a farm on loopback instead. Sides take turns, each in a process of its own.
+import { spawn } from 'node:child_process'
+import { cpus } from 'node:os'
+import { text } from 'node:stream/consumers'
+import { parseArgs } from 'node:util'
+import { tables } from './peers-rows.ts'
+import type { SideAnswer, SideArgs, SideName } from './peers-side.ts'
+import { installTap, runTap } from './peers-tap.ts'
+import { ask, openBenchPostgres } from './pipeline-postgres.ts'
+import { storeRepos } from './pipeline-repos.ts'
+import { runIndexer, startFarm } from './pipeline-run.ts'
+
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    scale: { type: 'string', default: '0.05' },
+    seed: { type: 'string', default: process.env.SEED ?? '1' },
+    rounds: { type: 'string', default: '3' },
+    sides: { type: 'string', default: '' },
+  },
+})
+
+interface Side {
+  name: string
+  /** What it checks of what it reads, and what it writes beside the rows. */
+  does: string
+  run: (url: string) => Promise<SideAnswer>
+  /** Its rows lie in our tables. */
+  compared: boolean
+}
+
+/** Each with the side of ours that gets its CARs in the same way. */
+const peers = [
+  ['@atproto/repo + kysely', 'ours'],
+  ['@atcute/repo + kysely', 'ours'],
+  ['tap', 'the whole indexer'],
+] as const
+const hosts = 8
+const scale = Number(values.scale)
+const { dir, repos } = await storeRepos({
+  seed: Number(values.seed),
+  repos: Math.round(20_000 * scale),
+  bigRepos: 3,
+  bigBytes: 100 * 1024 * 1024 * scale,
+})
+const records = repos.reduce((sum, repo) => sum + repo.records, 0)
+await using postgres = await openBenchPostgres()
+const skipped: Record<string, string> = {}
+const sides = wanted([
+  fromMemory('ours', 'hashes, tree, signature, rev; counts and states committed with the rows'),
+  {
+    name: 'the whole indexer',
+    does: 'the same, and listing, resolving and HTTP; one indexing thread beside the main one',
+    run: runWhole,
+    compared: true,
+  },
+  fromMemory('@atproto/repo + kysely', 'no hashes, no key order or depth, no signature'),
+  fromMemory('@atcute/repo + kysely', 'no hashes, no key order or depth, no signature'),
+  {
+    name: 'tap',
+    does: 'hashes and signature; (did, collection, rkey, cid) and the record as JSON into SQLite, no columns',
+    run: () => runTap(dir, { hosts }),
+    compared: false,
+  },
+])
+const answers = new Map<Side, SideAnswer[]>(sides.map((side) => [side, []]))
+let expected: string | undefined
+for (let round = 0; round < Number(values.rounds); round++) {
+  for (const side of sides) {
+    process.stderr.write(`round ${round + 1}: ${side.name}\n`)
+    const url = await postgres.freshDatabase()
+    answers.get(side)?.push(await side.run(url))
+    if (side.compared) await compareRows(url, side)
+  }
+}
+report(await postgres.settings())
+
+function wanted(all: readonly Side[]): Side[] {
+  const words = values.sides.split(',')
+  const chosen = all.filter(({ name }) => words.some((word) => name.includes(word)))
+  const reason = chosen.some(({ name }) => name === 'tap') ? installTap() : undefined
+  if (reason !== undefined) skipped.tap = reason
+  return chosen.filter(({ name }) => skipped[name] === undefined)
+}
+
+function fromMemory(side: SideName, does: string): Side {
+  const run = async (url: string): Promise<SideAnswer> => {
+    const args: SideArgs = { side, dir, url, postgresPid: postgres.pid() }
+    const path = new URL('./peers-side.ts', import.meta.url).pathname
+    const child = spawn(process.execPath, ['--conditions=workspace-source', path, JSON.stringify(args)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    return JSON.parse(await text(child.stdout))
+  }
+  return { name: side, does, run, compared: true }
+}
+
+async function runWhole(url: string): Promise<SideAnswer> {
+  await using farm = await startFarm({ dir, hosts })
+  const { wallMs, indexer, postgresCpuMs } = await runIndexer({ farm, postgres, url })
+  return { wallMs, cpuMs: indexer.cpuMs, postgresCpuMs, peakRssMiB: indexer.peakRssBytes / 1024 / 1024 }
+}
+
+/** A sum over all columns of all rows, with the DID for the repo's number: the same for each side, or the bench is none. */
+async function compareRows(url: string, { name }: Side): Promise<void> {
+  const sums: unknown[] = []
+  for (const table of Object.values(tables)) {
+    sums.push(
+      ...(await ask(
+        url,
+        `select count(*)::text as rows, sum(hashtextextended((to_jsonb(t) - 'repo')::text || r.did, 0)::numeric)::text as sum
+         from atproto.${table} t join atproto.repos r on r.id = t.repo`,
+      )),
+    )
+  }
+  const found = JSON.stringify(sums)
+  expected ??= found
+  if (found !== expected) throw new Error(`${name} wrote other rows: ${found}, not ${expected}`)
+}
+
+function report(settings: Record<string, string>): void {
+  const machine = {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    node: process.version,
+    postgres: settings,
+  }
+  const name = `${repos.length} repos`
+  const cases = [...answers].map(([side, runs]) => {
+    const median = (value: (run: SideAnswer) => number) =>
+      runs.map(value).toSorted((a, b) => a - b)[runs.length >> 1] ?? 0
+    const medianMs = median(({ wallMs }) => wallMs)
+    return {
+      case: name,
+      side: side.name,
+      medianMs: Math.round(medianMs),
+      reps: runs.length,
+      rows: records,
+      rowsPerSecond: Math.round((records * 1000) / medianMs),
+      peakRssMiB: Math.round(Math.max(...runs.map(({ peakRssMiB }) => peakRssMiB))),
+      cpuMs: Math.round(median(({ cpuMs }) => cpuMs)),
+      postgresCpuMs: Math.round(median(({ postgresCpuMs }) => postgresCpuMs)),
+      does: side.does,
+    }
+  })
+  const ratios = Object.fromEntries(
+    peers.flatMap(([peer, own]) => {
+      const [theirs, ours] = [peer, own].map((side) => cases.find((one) => one.side === side))
+      if (theirs === undefined || ours === undefined) return []
+      const cpu = (one: typeof ours) => one.cpuMs + one.postgresCpuMs
+      return [
+        [`${name}/${peer}`, round(theirs.medianMs / ours.medianMs)],
+        [`${name}, CPU time with Postgres/${peer}`, round(cpu(theirs) / cpu(ours))],
+      ]
+    }),
+  )
+  const result = { bench: 'peers', machine, cases, ratios, skipped }
+  if (values.json) console.log(JSON.stringify(result))
+  else console.dir(result, { depth: null })
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100
+}

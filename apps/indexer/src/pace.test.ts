@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest'
+import { Pace } from './pace.ts'
+
+/** So long that a test which waited for the rest would fail. */
+const longStepMs = 3_600_000
+const turn = () => new Promise<string>((resolve) => setImmediate(() => resolve('a turn of the others')))
+
+test('a large repo does not rest when no small one is under way', async () => {
+  using large = new Pace().enter()
+  await large.worked(longStepMs)
+})
+
+test('a large repo rests while a small one is under way', async () => {
+  const pace = new Pace()
+  using large = pace.enter()
+  using _small = pace.enter()
+  const worked = large.worked(20).then(() => 'the large one')
+  expect(await Promise.race([worked, turn()])).toBe('a turn of the others')
+  expect(await worked).toBe('the large one')
+})
+
+test('large repos do not rest for each other, nor for small ones that have ended', async () => {
+  const pace = new Pace()
+  using first = pace.enter()
+  using second = pace.enter()
+  {
+    using _ended = pace.enter()
+  }
+  void second.worked(0)
+  await first.worked(longStepMs)
+  await second.worked(longStepMs)
+})
+
+test('the first bytes of a CAR are taken without a rest, whoever else is under way', async () => {
+  const pace = new Pace()
+  using repo = pace.enter()
+  using _other = pace.enter()
+  const sent = [Uint8Array.of(1), Uint8Array.of(2, 3)]
+  const taken: Uint8Array[] = []
+  for await (const chunk of repo.chunks(arriving(sent))) taken.push(chunk)
+  expect(taken).toEqual(sent)
+  expect(pace.small).toBe(2)
+})
+
+test('a repo is large once enough of its CAR has come', async () => {
+  const pace = new Pace()
+  using repo = pace.enter()
+  repo.received(9 * 1024 * 1024)
+  for await (const _chunk of repo.chunks(arriving([Uint8Array.of(1)])));
+  expect(pace.small).toBe(0)
+})
+
+async function* arriving(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* chunks
+}

@@ -1,0 +1,77 @@
+// How large repos share a thread with the small ones beside them: after a step of a large one all large ones rest, so that
+// together they have a small share of the thread. In: how long each step took; out: a promise that is done when the rest is over.
+// Without small ones nobody rests. One huge repo beside 10,000 tiny ones halved their rate (bench:big-repo).
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Bytes of a CAR past which its repo is large. */
+const largeCarBytes = 8 * 1024 * 1024
+/** Time of the small ones for each unit of the large ones' time. */
+const smallShare = 4
+/** Shorter rests are saved up: a timer is no more exact. */
+const minRestMs = 5
+
+export class Pace {
+  small = 0
+  #restUntilMs = 0
+
+  /** A repo begins in this thread; it counts as small until its first step. */
+  enter(): RepoPace {
+    return new RepoPace(this)
+  }
+
+  async rest(stepMs: number): Promise<void> {
+    const nowMs = performance.now()
+    this.#restUntilMs = Math.max(nowMs, this.#restUntilMs) + stepMs * smallShare
+    const restMs = this.#restUntilMs - nowMs
+    if (restMs >= minRestMs) await sleep(restMs)
+  }
+}
+
+export class RepoPace implements Disposable {
+  readonly #pace: Pace
+  #large = false
+  #bytes = 0
+  #gaveAtMs: number | undefined
+
+  constructor(pace: Pace) {
+    this.#pace = pace
+    pace.small++
+  }
+
+  /** Of its CAR. */
+  received(bytes: number): void {
+    this.#bytes += bytes
+  }
+
+  /** A CAR's chunks; the steps of a large one are what their taker does with each. */
+  chunks(source: AsyncIterable<Uint8Array>): AsyncIterableIterator<Uint8Array, undefined, undefined> {
+    const chunks = source[Symbol.asyncIterator]()
+    return {
+      next: () => (this.#bytes > largeCarBytes ? this.#nextOfLarge(chunks) : chunks.next()),
+      return: async () => (await chunks.return?.()) ?? { done: true, value: undefined },
+      [Symbol.asyncIterator]() {
+        return this
+      },
+    }
+  }
+
+  async #nextOfLarge(chunks: AsyncIterator<Uint8Array>): Promise<IteratorResult<Uint8Array, undefined>> {
+    if (this.#gaveAtMs !== undefined) await this.worked(performance.now() - this.#gaveAtMs)
+    const next = await chunks.next()
+    this.#gaveAtMs = performance.now()
+    return next
+  }
+
+  /** After a step of a repo that is large. */
+  async worked(stepMs: number): Promise<void> {
+    if (!this.#large) {
+      this.#large = true
+      this.#pace.small--
+    }
+    if (this.#pace.small > 0) await this.#pace.rest(stepMs)
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#large) this.#pace.small--
+  }
+}

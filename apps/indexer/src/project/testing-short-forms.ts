@@ -1,0 +1,47 @@
+// Values and what rows hold of them, for the tests of both ways: the projector's (short-forms.test.ts) and SQL's.
+
+const suffix = 'bv6ggog3tya2z3vxsub7hnal'
+
+/** At-uris as [value, stored]. The last ones are what a short form would not give back without its mark. */
+export const uriForms: readonly (readonly [string, string])[] = [
+  [`at://did:plc:${suffix}/app.bsky.feed.post/3jzfcijpj2z2a`, `${suffix}!3jzfcijpj2z2a`],
+  [`at://did:plc:${suffix}/app.bsky.feed.repost/3jzfcijpj2z2a`, `${suffix}"3jzfcijpj2z2a`],
+  [`at://did:plc:${suffix}/app.bsky.graph.list/3jzfcijpj2z2a`, `${suffix}#3jzfcijpj2z2a`],
+  [`at://did:plc:${suffix}/app.bsky.feed.generator/discover`, `${suffix}/app.bsky.feed.generator/discover`],
+  ['at://did:plc:x/app.bsky.feed.post/3jzfcijpj2z2a', 'x/app.bsky.feed.post/3jzfcijpj2z2a'],
+  [`at://did:plc:${suffix}`, suffix],
+  ['at://did:plc:', ''],
+  ['at://did:web:example.com/app.bsky.feed.post/a', 'at://did:web:example.com/app.bsky.feed.post/a'],
+  [`at://did:plc:${suffix}/app.bsky.feed.post/a!b`, `at://did:plc:${suffix}/app.bsky.feed.post/a!b`],
+  [`at://did:plc:${suffix}/app.bsky.feed.post/a b`, `at://did:plc:${suffix}/app.bsky.feed.post/a b`],
+  ['at://did:plc:aé', 'at://did:plc:aé'],
+  ['at://did:plc:=', 'at://did:plc:='],
+  ['at://did:plc:at://', 'at://did:plc:at://'],
+  ['', '='],
+  ['=', '=='],
+  [`${suffix}!3jzfcijpj2z2a`, `=${suffix}!3jzfcijpj2z2a`],
+]
+
+export const didForms: readonly (readonly [string, string])[] = [
+  [`did:plc:${suffix}`, suffix],
+  ['did:web:example.com', 'did:web:example.com'],
+  ['did:plc:did:plc:a', 'did:plc:did:plc:a'],
+  ['did:plc:=a', 'did:plc:=a'],
+  ['did:plc:a#b', 'did:plc:a#b'],
+  ['did:plc:', ''],
+  [suffix, `=${suffix}`],
+]
+
+/** Texts of CIDs and the hex of what rows hold: of a record, of a blob, and one with as many bytes as a digest. */
+export const cidForms: readonly (readonly [string, string])[] = [
+  [
+    'bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq',
+    '4b7f39b582ae354e9d8f4e0e857096921351a5752af84814e4df51d7b24801b4',
+  ],
+  [
+    'bafkreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq',
+    '015512204b7f39b582ae354e9d8f4e0e857096921351a5752af84814e4df51d7b24801b4',
+  ],
+  ['bafkqabtimvwgy3yk', '0155000668656c6c6f0a'],
+  ['bafkqahaha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dq', `000155001c${'07'.repeat(28)}`],
+]

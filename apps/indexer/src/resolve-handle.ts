@@ -1,0 +1,51 @@
+// From a handle to its DID, as its domain says (https://atproto.com/specs/handle): a TXT record of _atproto.HANDLE, else
+// https://HANDLE/.well-known/atproto-did. In: a handle. Out: a DID. Strangers choose handles, so the request goes the guarded way.
+import { Resolver } from 'node:dns/promises'
+import { isDid } from './did-document.ts'
+import { errorClass, IndexerError } from './errors.ts'
+import type { Http } from './http.ts'
+
+export interface HandleOptions {
+  /** In place of those of /etc/resolv.conf, `address:port`. */
+  dnsServers?: readonly string[]
+  dnsTimeoutMs?: number
+  /** In place of the address that the specification names. */
+  wellKnownUrl?: (handle: string) => string
+}
+
+export type ResolveHandle = (handle: string, signal?: AbortSignal) => Promise<string>
+
+/** A DID and some white space. */
+const maxBodyBytes = 4096
+
+/** The returned function throws `HandleNotFound`, or the retryable error of a domain that could not be asked. */
+export function createHandleResolver(http: Http, options: HandleOptions = {}): ResolveHandle {
+  const { dnsServers, dnsTimeoutMs = 2000 } = options
+  const { wellKnownUrl = (handle) => `https://${handle}/.well-known/atproto-did` } = options
+  const dns = new Resolver({ timeout: dnsTimeoutMs, tries: 2 })
+  if (dnsServers) dns.setServers(dnsServers)
+  return async (handle, signal) => {
+    const records = await dns.resolveTxt(`_atproto.${handle}`).catch(() => []) // no record, or no DNS: the domain is asked
+    const named = records.map((parts) => parts.join('')).filter((text) => text.startsWith('did='))
+    const did =
+      named.length === 1 ? named[0]?.slice('did='.length) : await askDomain(wellKnownUrl(handle), http, signal)
+    if (isDid(did)) return did
+    throw new IndexerError('HandleNotFound', `the domain of ${handle} names no DID`, { details: { handle } })
+  }
+}
+
+async function askDomain(url: string, http: Http, signal: AbortSignal | undefined): Promise<string | undefined> {
+  try {
+    const answer = await http.get(url, { accept: 'text/plain', maxBytes: maxBodyBytes, signal })
+    if (answer.status >= 500) {
+      answer.discard()
+      throw new IndexerError('HostError', `${url} answered with ${answer.status}`, { details: { url } })
+    }
+    const chunks: Uint8Array[] = []
+    for await (const chunk of answer.body) chunks.push(chunk)
+    return answer.status === 200 ? Buffer.concat(chunks).toString('utf8').trim() : undefined
+  } catch (error) {
+    if (signal?.aborted || errorClass(error) === 'retry' || errorClass(error) === undefined) throw error
+    return undefined
+  }
+}

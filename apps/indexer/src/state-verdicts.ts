@@ -1,0 +1,69 @@
+// What listings change of repos that are known: a verdict of `judge` and its repos in, their new states out, counted. One statement each,
+// within the transaction of a page.
+import type { PoolClient } from 'pg'
+import type { CounterChanges } from './counters.ts'
+import type { Existing, Listed, Verdict } from './listing.ts'
+
+/** What is done at once. */
+export type Change = Exclude<Verdict, 'claimed'>
+
+interface Judged {
+  verdict: Change
+  repos: Listed[]
+  homeId: number | undefined
+  changes: CounterChanges
+}
+
+/** Gives how many repos it changed. */
+export async function applyVerdict(client: PoolClient, { verdict, repos, homeId, changes }: Judged): Promise<number> {
+  if (repos.length === 0) return 0
+  const values = [
+    repos.map((repo) => repo.did),
+    repos.map((repo) => repo.status ?? null),
+    repos.map((repo) => repo.rev ?? null),
+    ...(verdict === 'revived' ? [homeId ?? null] : []),
+  ]
+  const { rows } = await client.query<Moved>({ name: `repos-${verdict}`, text: verdictStatements[verdict], values })
+  for (const { was, state } of rows) changes.move(was, state)
+  return rows.length
+}
+
+type Moved = { was: Existing['state']; state: Existing['state'] }
+
+// Each locks its rows in the order of their ids and looks at the state again: a claim may have come in between.
+const listedRows = `
+  with listed (did, status, rev) as (select * from unnest($1::text[], $2::text[], $3::text[])),
+  old as (
+    select r.id, r.state, r.rev, r.resolved_at, l.status, l.rev as listed_rev from repos r join listed l using (did) order by r.id for update of r
+  )`
+
+const verdictStatements: Record<Change, string> = {
+  outdated: `${listedRows}
+    update repos r set state = 'stale', stale_reason = 'newer-rev', retry_at = now(), attempts = 0
+    from old where r.id = old.id and old.state = 'done' and old.listed_rev > old.rev
+    returning old.state as was, r.state`,
+
+  retired: `${listedRows}, hidden as (
+      insert into hidden_repos (repo) select id from old where rev is not null and state <> 'working' order by id on conflict do nothing
+    )
+    update repos r set state = 'gone', status = coalesce(old.status, 'inactive'), retry_at = null
+    from old where r.id = old.id and old.state <> 'working'
+    returning old.state as was, r.state`,
+
+  revived: `${listedRows}, shown as (
+      delete from hidden_repos h using old where h.repo = old.id and old.state = 'gone'
+    )
+    update repos r
+    set state = case when old.rev is null then 'waiting' when old.listed_rev <= old.rev then 'done' else 'stale' end::repo_state,
+        stale_reason = case when old.rev < old.listed_rev then 'newer-rev' end,
+        host_id = case when old.rev is null and old.resolved_at is null and r.host_id is distinct from $4::int then null else r.host_id end,
+        status = null, error_code = null, error_message = null, attempts = 0, retry_at = case when old.rev is not null then now() end
+    from old where r.id = old.id and old.state = 'gone'
+    returning old.state as was, r.state`,
+
+  doubted: `${listedRows}
+    update repos r
+    set host_id = null, state = 'waiting', status = null, error_code = null, error_message = null, attempts = 0, retry_at = null
+    from old where r.id = old.id and old.state <> 'working' and old.rev is null and old.resolved_at is null
+    returning old.state as was, r.state`,
+}

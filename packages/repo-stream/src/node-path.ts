@@ -1,0 +1,126 @@
+// The nodes that a walk is in, one at each level, and the siblings that it comes to next: those are read some at a time, and
+// what they link is located together, so that the cache misses of many nodes overlap. Whatever is wrong with a node that was
+// read ahead is thrown when the walk enters it.
+import type { Arena } from './arena.ts'
+import type { BlockStore } from './blocks.ts'
+import { RepoStreamError } from './errors.ts'
+import type { Limits } from './limits.ts'
+import { NodeFrame } from './node-frame.ts'
+import { rawBlock } from './section.ts'
+import type { Slab } from './slab.ts'
+
+/** Siblings that are read together. A node has four children on average. */
+const siblings = 8
+
+interface Level {
+  /** Grows with what is needed, up to `siblings`. */
+  readonly frames: NodeFrame[]
+  /** Frames that were read, and how many of them the walk has entered. */
+  read: number
+  entered: number
+}
+
+export class NodePath {
+  depth = 0
+  /** The node that the walk is in. */
+  top: NodeFrame | undefined
+  readonly #limits: Limits
+  readonly #levels: Level[] = []
+  /** Nodes of a store that does not keep them in place. */
+  readonly #copies: Arena
+
+  constructor(limits: Limits, copies: Arena) {
+    this.#limits = limits
+    this.#copies = copies
+  }
+
+  /** Goes into the child of `link` of the top node, if it was read ahead. */
+  enterAhead(link: number): boolean {
+    const level = this.#level()
+    if (level.entered === level.read || level.frames[level.entered]?.parentLink !== link) return false
+    this.#enter(level)
+    return true
+  }
+
+  /** Reads the node that `blocks` has just found, for `link` of the top node, and siblings after it; goes into it. */
+  enterFound(blocks: BlockStore, link: number): void {
+    const level = this.#level()
+    level.read = 0
+    level.entered = 0
+    this.#read(blocks, level, link)
+    const { top } = this
+    if (blocks.locate !== undefined && blocks.open !== undefined) {
+      for (let i = link + 2; top !== undefined && i < top.linkCount && level.read < siblings; i += 2) {
+        const located = top.located[i] ?? 0
+        if (located === 0) continue
+        blocks.open(located)
+        this.#read(blocks, level, i)
+      }
+      blocks.locate(level.frames, level.read)
+    }
+    this.#enter(level)
+  }
+
+  leave(): void {
+    this.depth--
+    this.top = this.#current(this.depth)
+  }
+
+  /** What was located is elsewhere now. */
+  forgetLocated(): void {
+    for (const { frames } of this.#levels) for (const { located } of frames) located.fill(0)
+  }
+
+  /** The level below the top node. */
+  #level(): Level {
+    const known = this.#levels[this.depth]
+    if (known !== undefined) return known
+    const level = { frames: [], read: 0, entered: 0 }
+    this.#levels.push(level)
+    return level
+  }
+
+  #current(depth: number): NodeFrame | undefined {
+    const level = depth > 0 ? this.#levels[depth - 1] : undefined
+    return level?.frames[level.entered - 1]
+  }
+
+  #enter(level: Level): void {
+    level.entered++
+    this.depth++
+    this.top = level.frames[level.entered - 1]
+    if (this.top?.failure !== undefined) throw this.top.failure
+    const below = this.#levels[this.depth]
+    if (below !== undefined) below.read = below.entered = 0 // they were another's
+  }
+
+  #read(blocks: BlockStore, level: Level, link: number): void {
+    const { isStable, found } = blocks
+    const { from, to, state } = found
+    const start = isStable ? from : this.#copies.copy(found.slab.bytes, from - 32, to) + 32
+    const slab = isStable ? found.slab : this.#copies.slab
+    const frame = level.frames[level.read] ?? addFrame(level)
+    frame.parentLink = link
+    frame.failure = this.#failure(frame, { slab, from: start, to: start + to - from, state })
+    level.read++
+  }
+
+  #failure(
+    frame: NodeFrame,
+    node: { slab: Slab; from: number; to: number; state: number },
+  ): RepoStreamError | undefined {
+    try {
+      frame.open(node.slab, node.from, node.to, this.#limits)
+      return node.state === rawBlock ? undefined : frame.invalid('it is a record')
+    } catch (error) {
+      if (error instanceof RepoStreamError) return error
+      throw error
+    }
+  }
+}
+
+function addFrame(level: Level): NodeFrame {
+  const frame = new NodeFrame()
+  level.frames.push(frame)
+  return frame
+}

@@ -1,0 +1,148 @@
+// Several indexers on one database: they share hosts, listings and the rest, and no death or pause of one of them shows.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type StepName, stepNames } from 'indexer/src/steps.ts'
+import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
+import { createRandom } from 'repo-stream/fixtures'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { crawlTogether, hasStopped, type Member, signalGroup } from './crawl-together.ts'
+import { type FakeNetwork, startFakeNetwork } from './fakes.ts'
+import { inspectCrawl } from './inspect-crawl.ts'
+import { limitHosts } from './limiting-hosts.ts'
+import { shuffle } from './resume.ts'
+import type { RunResult } from './run-indexer.ts'
+
+const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 1_000_000))
+let network: FakeNetwork
+let database: TestDatabase
+
+beforeEach(async () => {
+  database = await openTestDatabase({ migrated: false })
+})
+
+afterEach(async () => {
+  await network?.close()
+  await database?.close()
+})
+
+async function startNetwork(options: { accounts: number; pdsCount: number }): Promise<void> {
+  network = await startFakeNetwork({ seed: 5, bigRepos: { count: 0, records: 0 }, relayPageLimit: 12, ...options })
+}
+
+/** Answers take a moment and come one after the other, so that several processes have the time to be at work. */
+async function startSlowNetwork(): Promise<readonly string[]> {
+  await startNetwork({ accounts: 60, pdsCount: 5 })
+  network.intercept = async (request) => {
+    if (request.method === 'com.atproto.sync.getRepo') await sleep(300)
+    return undefined
+  }
+  return ['--host-concurrency', '1']
+}
+
+const reposOf = ({ stdout }: RunResult): number => (stdout === '' ? 0 : JSON.parse(stdout).repos)
+const exitsOf = (results: readonly RunResult[]) => results.map(({ exitCode, signal }) => exitCode ?? signal)
+
+test('three processes never make a host that limits requests say 429, and fetch no repo twice', async () => {
+  await startNetwork({ accounts: 80, pdsCount: 1 })
+  const hosts = limitHosts(network, { limit: 40, windowSeconds: 4 })
+  const results = await crawlTogether({ network, database }, [{}, {}, {}])
+  expect(exitsOf(results), results.map(({ stderr }) => stderr.slice(-1000)).join()).toEqual([0, 0, 0])
+  expect(hosts.refused).toBe(0)
+  expect([...network.requests.getRepo].filter(([, times]) => times > 1)).toEqual([])
+  expect(await inspectCrawl(database, network)).toEqual([])
+}, 120_000)
+
+test('when the process that asks a limiting host is killed, the next one goes on at its pace', async () => {
+  await startNetwork({ accounts: 80, pdsCount: 1 })
+  const hosts = limitHosts(network, { limit: 40, windowSeconds: 4 })
+  const results = await crawlTogether({ network, database }, [{}, {}], async (members) => {
+    while (network.requests.getRepo.size < 40) await sleep(50)
+    const { rows } = await database.pool.query<{ pid: number }>(
+      `select split_part(place, ' ', 3)::int as pid from host_leases l join processes p on p.id = l.process`,
+    )
+    expect(members.map(({ pid }) => pid)).toContain(rows[0]?.pid)
+    signalGroup(rows[0]?.pid ?? 0, 'SIGKILL')
+  })
+  expect(exitsOf(results).sort(), results.map(({ stderr }) => stderr.slice(-1000)).join()).toEqual([0, 'SIGKILL'])
+  expect(hosts.refused).toBe(0)
+  expect(await inspectCrawl(database, network)).toEqual([])
+}, 120_000)
+
+test('a process that comes later is given hosts, whose limits hold all the same', async () => {
+  await startNetwork({ accounts: 360, pdsCount: 6 })
+  const hosts = limitHosts(network, { limit: 20, windowSeconds: 4 })
+  const results = await crawlTogether({ network, database }, [{}, { afterMs: 4_000 }])
+  expect(exitsOf(results), results.map(({ stderr }) => stderr.slice(-1000)).join()).toEqual([0, 0])
+  expect(hosts.refused).toBe(0)
+  expect(
+    results.map(reposOf).every((repos) => repos > 20),
+    results.map(reposOf).join(),
+  ).toBe(true)
+  expect([...network.requests.getRepo].filter(([, times]) => times > 1)).toEqual([])
+  expect(await inspectCrawl(database, network)).toEqual([])
+}, 120_000)
+
+let hits = 0
+
+/** Each step once. */
+const pairs = pairsOf(shuffle([...stepNames], createRandom(`processes ${seed}`)))
+
+function pairsOf(steps: StepName[]): [StepName, StepName][] {
+  const half = Math.ceil(steps.length / 2)
+  return steps.slice(0, half).map((step, index) => [step, steps[half + index] ?? step])
+}
+
+test.each(pairs)(
+  `of three processes one is killed at %s and one at %s: the third one ends the crawl as it must be (SEED=${seed})`,
+  async (first, second) => {
+    const args = await startSlowNetwork()
+    const killed = (step: StepName): Member => ({ args, killAt: { step, times: 1 } })
+    const members = [killed(first), { ...killed(second), afterMs: 200 }, { args }]
+    const results = await crawlTogether({ network, database }, members)
+    const [one, two, last] = exitsOf(results)
+    expect(last, results[2]?.stderr.slice(-3000)).toBe(0)
+    expect([0, 'SIGKILL']).toContain(one)
+    expect([0, 'SIGKILL']).toContain(two)
+    hits += [one, two].filter((exit) => exit === 'SIGKILL').length
+    expect(await inspectCrawl(database, network)).toEqual([])
+  },
+  120_000,
+)
+
+test('most of the blows have hit', () => {
+  expect(hits, `SEED=${seed}`).toBeGreaterThan(stepNames.length / 2)
+})
+
+test.each(['before-commit', 'in-copy', 'before-claim', 'before-page-commit', 'before-resolved-commit'] as const)(
+  'a process that was stopped at %s until it was taken for dead, and goes on, doubles nothing and ends in order',
+  async (step) => {
+    const args = await startSlowNetwork()
+    let stopped = false
+    const results = await crawlTogether(
+      { network, database },
+      [
+        { args, killAt: { step, times: 1, stop: true } },
+        { args, afterMs: 300 },
+      ],
+      async ([victim]) => {
+        if (victim === undefined) return
+        stopped = await hasStopped(victim)
+        await untilForgotten(victim.pid)
+        signalGroup(victim.pid, 'SIGCONT')
+      },
+    )
+    expect(stopped).toBe(true)
+    expect(exitsOf(results), results.map(({ stderr }) => stderr.slice(-2000)).join()).toEqual([0, 0])
+    expect(results[0]?.stderr).toContain('taken for dead')
+    expect(await inspectCrawl(database, network)).toEqual([])
+  },
+  120_000,
+)
+
+/** Until the other process has given away what this one held. */
+async function untilForgotten(pid: number): Promise<void> {
+  for (;;) {
+    const { rows } = await database.pool.query(`select from processes where split_part(place, ' ', 3) = $1`, [pid])
+    if (rows.length === 0) return
+    await sleep(50)
+  }
+}
