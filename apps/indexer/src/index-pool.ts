@@ -1,6 +1,5 @@
 // Threads that index repos: a claim in, its rows at the writer out. Each thread fetches, walks, projects and encodes many
 // repos at a time; this side hands out the claims and feeds the writer, so that encoding and Postgres do not wait for each other.
-import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { ChunkQueue } from './chunk-queue.ts'
 import type { ResponseSeen } from './fetch-xrpc.ts'
@@ -48,11 +47,6 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
  * helpers cost 107 µs a tiny repo in place of 72 (bench:index-thread). 4 MiB was better while a walk's buffers were left to V8.
  */
 const resourceLimits = { maxYoungGenerationSizeMb: 48 }
-/**
- * A thread that holds 20 MB marked its heap every 250 tiny repos, for V8's first limit is that low; from 96 MB on, every thousand
- * or more. A flag, because `resourceLimits` has no word for it; what is set when a thread starts holds for its heap.
- */
-setFlagsFromString('--initial-old-space-size=96')
 const threadFile = new URL('./index-thread.ts', import.meta.url)
 
 interface Task {
