@@ -14,7 +14,7 @@ import { type DigestAt, freeNow, type Slab } from './slab.ts'
 /** Of a node: the walk checks them. */
 const noLimits = { maxNodeEntries: Number.MAX_SAFE_INTEGER, maxKeyBytes: Number.MAX_SAFE_INTEGER }
 
-const groupBytes = 2 * 1024 * 1024
+const groupBytes = 1024 * 1024
 const maxGroups = 0xffff
 /** Shared by the rows that the groups grow in, one each. */
 const buffersBytes = 4 * 1024 * 1024
@@ -228,16 +228,14 @@ class GroupRows {
 
   append(group: number, { slab, start, to }: Section): void {
     const bytes = to - start
-    const section = slab.bytes.subarray(start, to)
     if (bytes > this.#bufferBytes) {
-      this.#write(group, section)
+      this.#write(group, slab.bytes.subarray(start, to))
       return
     }
     this.#buffers[group] ??= { bytes: new Uint8Array(this.#bufferBytes), at: 0 }
     const buffer = this.#buffers[group]
     if (buffer.at + bytes > this.#bufferBytes) this.#flush(group)
-    buffer.bytes.set(section, buffer.at)
-    buffer.at += bytes
+    for (let from = start; from < to; from++) buffer.bytes[buffer.at++] = slab.bytes[from] ?? 0
   }
 
   flushAll(): void {
