@@ -62,8 +62,10 @@ export class DiskBlocks implements BlockStore {
       if (stored === 0)
         return this.#storedIndexes.some((index) => index.find(hash, (address) => this.#isAt(address, view, at)))
       if (slots[i] !== hash) continue
-      if (this.#enterGroup(i / 2) && this.#findNear(view, at)) return true
-      if (this.#isAt(stored - 1, view, at)) return true
+      // compared first: of two blocks with one hash, the other's group may be far ahead, and the walk would not come back
+      if (!this.#isAt(stored - 1, view, at)) continue
+      if (this.#enterGroup(i / 2)) this.#findNear(view, at)
+      return true
     }
   }
 
