@@ -17,6 +17,8 @@ import { StoredIndex } from './stored-index.ts'
 const sampleFinds = 4096
 /** More row reads than one in so many lookups cost more than regrouping: 30 us each, against 2.5 us once for a block. */
 const findsPerRead = 8
+/** Each costs a row; going to a wrong group costs the rows of two. */
+const lookupsToEnter = 8
 /** The order of a PDS reads each row about five times, once for each larger collection: regrouping waits for more. */
 const readsPerRow = 8
 
@@ -36,6 +38,9 @@ export class DiskBlocks implements BlockStore {
   /** The blocks of group `#group`. */
   #near: MemoryBlocks | undefined
   #group = 0
+  /** The group of the last lookups that found nothing in `#near`, and how many they were. */
+  #nextGroup = 0
+  #nextWanted = 0
 
   /** An index of more than `maxIndexBytes` goes to disk. */
   constructor(store: SqliteStore, ledger: Ledger, { maxIndexBytes }: { maxIndexBytes: number }) {
@@ -62,8 +67,9 @@ export class DiskBlocks implements BlockStore {
       if (stored === 0)
         return this.#storedIndexes.some((index) => index.find(hash, (address) => this.#isAt(address, view, at)))
       if (slots[i] !== hash) continue
-      if (this.#enterGroup(i / 2) && this.#findNear(view, at)) return true
-      if (this.#isAt(stored - 1, view, at)) return true
+      if (!this.#isAt(stored - 1, view, at)) continue
+      this.#enterGroup(i / 2)
+      return true
     }
   }
 
@@ -110,6 +116,7 @@ export class DiskBlocks implements BlockStore {
   #findNear(view: DataView, at: number): boolean {
     if (!this.#near?.find(view, at)) return false
     this.found = this.#near.found
+    this.#nextWanted = 0
     return true
   }
 
@@ -131,13 +138,18 @@ export class DiskBlocks implements BlockStore {
     this.#ledger.give(bytes)
   }
 
-  /** Brings the group of a slot's block into memory. Groups are in the order of the walk: an earlier one is past. */
-  #enterGroup(slot: number): boolean {
+  /**
+   * Brings the group of a slot's block into memory, once several lookups in a row want it: a record under several keys, or one
+   * of the few blocks that share a hash, stands in a group that the walk is not in.
+   */
+  #enterGroup(slot: number): void {
     const group = this.#groups?.ofSlot[slot] ?? 0
-    if (group <= this.#group) return false
+    if (group === 0 || group === this.#group) return
+    if (group !== this.#nextGroup) this.#nextWanted = 0
+    this.#nextGroup = group
+    if (++this.#nextWanted < lookupsToEnter) return
     this.#near?.free()
     this.#near = this.#groups?.read(group)
     this.#group = group
-    return true
   }
 }

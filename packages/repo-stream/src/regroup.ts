@@ -1,5 +1,5 @@
 // Brings the blocks of a spilled CAR into groups of neighbours in the tree, for orders that scatter them. Groups are runs of
-// subtrees in key order, 2 MiB each: the walk reads one after the other, whole. Two passes over the file instead of a
+// subtrees in key order, 1 MiB each: the walk reads one after the other, whole. Two passes over the file instead of a
 // read for every block: 128 MiB sorted by digest take about 2 s instead of 15.
 import { type DigestIndex, digestHash } from './digest-index.ts'
 import type { SqliteStore } from './disk-store.ts'
