@@ -21,8 +21,11 @@ export const defaultHostLimits = {
   recoveryMs: 600_000,
   /** `ratelimit-reset` and `date` have whole seconds. */
   resetMarginMs: 1000,
-  /** The pace is what limits a host that is well; this is halved when it is not. 20 a second at 6 seconds each; `--host-concurrency`. */
-  hostConcurrency: 128,
+  /**
+   * The pace is what limits a host that is well; this is halved when it is not. As many as are in
+   * flight in all: a host that allows 50 a second and takes 5 seconds for each needs 250; `--host-concurrency`.
+   */
+  hostConcurrency: 256,
   /** Fewer than any limit that makes sense for a window. */
   firstConcurrency: 20,
   /** With one failure in 20, five in a row are met every 3 million requests. */

@@ -137,7 +137,7 @@ export const optionTable = {
   hostConcurrency: spec<number>({
     flags: '--host-concurrency <n>',
     env: 'INDEXER_HOST_CONCURRENCY',
-    default: 128,
+    default: 256,
     help: 'repos fetched at the same time from one host; its pace is what limits it, so this is for slow ones',
     parse: parseCount,
   }),
