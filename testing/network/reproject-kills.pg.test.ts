@@ -48,8 +48,8 @@ test('a reproject that is killed at any step goes on, and its readers see the ol
   const before = await readAll(place.database)
   for (const step of [
     'in-copy:2',
-    'after-commit:1',
     'before-commit:1',
+    'after-commit:1',
     'before-swap',
     'before-swap-commit',
     'after-swap',

@@ -55,19 +55,20 @@ export function createClaims(context: StateContext) {
    * what it had claimed, and that is given back before it runs again.
    */
   const claim = async (kind: ClaimKind, { hostId, limit, parameters = [] }: ClaimWish): Promise<ClaimedRepo[]> => {
-    const first = (BigInt(process()) << claimsPerProcess) + BigInt(claims)
+    const owner = process() // whoever is taken for dead meanwhile claims nothing, under its new number neither
+    const first = (BigInt(owner) << claimsPerProcess) + BigInt(claims)
     claims += limit
     let runs = 0
     step('before-claim')
-    const statement = () => ({
+    const statement = {
       name: `claim-${kind}`,
       text: statements[kind],
-      values: [process(), first.toString(), limit, hostId, counterWriter(process(), 2), ...parameters],
-    })
+      values: [owner, first.toString(), limit, hostId, counterWriter(owner, 2), ...parameters],
+    }
     const rows = await insist(async () => {
       if (runs++ > 0)
         await giveBack({ statement: releaseRange, values: [first.toString(), (first + BigInt(limit)).toString()] })
-      return (await pool.query<ClaimedRepo>(statement())).rows
+      return (await pool.query<ClaimedRepo>(statement)).rows
     })
     step('after-claim')
     return rows.sort((a, b) => a.id - b.id)
