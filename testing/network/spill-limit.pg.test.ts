@@ -5,9 +5,9 @@ import { compareWithTruth, crawlFake } from './crawl-fake.ts'
 import { startFakeNetwork } from './fakes.ts'
 
 test('big repos that find the shared disk taken are tried again when others are done, and all are done in the end', async () => {
-  await using network = await startFakeNetwork({ accounts: 14, pdsCount: 2, bigRepos: { count: 6, records: 3000 } })
+  await using network = await startFakeNetwork({ accounts: 14, pdsCount: 2, bigRepos: { count: 8, records: 3000 } })
   await using database = await openTestDatabase({ migrated: false })
-  const options = { repoMemory: 64 * 1024, spillLimit: 2_000_000, maxAttempts: 40, retryDelay: 0.02, concurrency: 16 }
+  const options = { repoMemory: 64 * 1024, spillLimit: 1_400_000, maxAttempts: 40, retryDelay: 0.02, concurrency: 16 }
   const outcome = await crawlFake(network, database, { options })
   expect(outcome.exitCode).toBe(0)
   const { errors } = JSON.parse(outcome.output)
