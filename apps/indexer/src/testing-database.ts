@@ -75,14 +75,19 @@ export async function administer<Result>(url: string, use: (client: Client) => P
   }
 }
 
-/** With force, which ends whoever is still connected; but for autovacuum, a superuser's, which is soon done by itself. */
+/**
+ * With force, which ends whoever is still connected. That is not permitted while autovacuum, a superuser's, is there; without
+ * force Postgres ends autovacuum by itself, but nobody else.
+ */
 export async function dropDatabase(client: Client, name: string): Promise<void> {
   for (let tries = 1; ; tries++) {
+    const force = tries % 2 === 1 ? ' with (force)' : ''
     try {
-      await client.query(`drop database if exists ${name} with (force)`)
+      await client.query(`drop database if exists ${name}${force}`)
       return
     } catch (error) {
-      if (sqlState(error) !== '42501' || tries === 100) throw error
+      const state = sqlState(error) ?? ''
+      if (!['42501', '55006'].includes(state) || tries === 100) throw error
       await sleep(200)
     }
   }
