@@ -1,9 +1,22 @@
 // Every setting of the indexer, once: flag, environment variable, default, unit and help come from this table, and so
 // do `--help` and the options page of OPERATIONS.md. A flag wins over its variable, the variable over the default.
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import {
+  MiB,
+  parseCount,
+  parseCountOrZero,
+  parseDeadAfter,
+  parseEgress,
+  parseInactive,
+  parseList,
+  parseLogLevel,
+  parseSchema,
+  parseSeconds,
+  parseSize,
+  parseUrl,
+  parseVerify,
+} from './option-values.ts'
 import { parseSource } from './source-spec.ts'
-
-const MiB = 1024 * 1024
 
 interface OptionSpec<T> {
   flags: string
@@ -254,14 +267,6 @@ export function describeDefault(name: OptionName, value: unknown): string {
   return Array.isArray(value) ? value.join(',') || 'none' : String(value)
 }
 
-function parseUrl(text: string): string {
-  const url = URL.parse(text)
-  if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
-    throw new InvalidArgumentError(`"${text}" is not an http(s) URL, such as https://relay1.us-east.bsky.network`)
-  }
-  return url.origin
-}
-
 function parseSources(text: string, previous: string[]): string[] {
   const sources = parseList(text)
   for (const source of sources) {
@@ -272,64 +277,4 @@ function parseSources(text: string, previous: string[]): string[] {
     }
   }
   return previous === optionTable.source.default ? sources : [...previous, ...sources]
-}
-
-function parseList(text: string): string[] {
-  return text.split(',').flatMap((item) => item.trim() || [])
-}
-
-function parseSchema(text: string): string {
-  if (/^[a-z_][a-z0-9_]{0,62}$/.test(text)) return text
-  throw new InvalidArgumentError('a schema name is lower-case letters, digits and _, at most 63')
-}
-
-function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(k|m|g)?(?:i?b)?$/i.exec(text.trim())
-  const unit = { k: 1024, m: MiB, g: 1024 * MiB }[(match?.[2] ?? '').toLowerCase()] ?? 1
-  const bytes = Math.floor(Number(match?.[1]) * unit)
-  if (match && bytes >= 64 * 1024 && Number.isSafeInteger(bytes)) return bytes
-  throw new InvalidArgumentError(`"${text}" is not a size of at least 64KiB, such as 512MiB`)
-}
-
-function parseCount(text: string): number {
-  const count = Number(text)
-  if (Number.isSafeInteger(count) && count >= 1 && count <= 100_000) return count
-  throw new InvalidArgumentError(`"${text}" is not a whole number from 1 to 100000`)
-}
-
-function parseCountOrZero(text: string): number {
-  return text === '0' ? 0 : parseCount(text)
-}
-
-function parseSeconds(text: string): number {
-  const seconds = Number(text)
-  if (seconds >= 0.001 && seconds <= 86_400) return seconds
-  throw new InvalidArgumentError(`"${text}" is not a number of seconds from 0.001 to 86400`)
-}
-
-function parseEgress(text: string): string {
-  if (/^[\w.:-]{0,64}$/.test(text)) return text
-  throw new InvalidArgumentError('an egress name is letters, digits, and _ . : -, at most 64')
-}
-
-/** A third of a second between beats at least: below it, a busy process would be taken for a dead one. */
-function parseDeadAfter(text: string): number {
-  const seconds = parseSeconds(text)
-  if (seconds >= 2) return seconds
-  throw new InvalidArgumentError('at least 2 seconds')
-}
-
-function parseVerify(text: string): 'full' | 'structure' {
-  if (text === 'full' || text === 'structure') return text
-  throw new InvalidArgumentError('full or structure')
-}
-
-function parseInactive(text: string): 'hide' | 'keep' | 'delete' {
-  if (text === 'hide' || text === 'keep' || text === 'delete') return text
-  throw new InvalidArgumentError('hide, keep or delete')
-}
-
-function parseLogLevel(text: string): string {
-  if (['trace', 'debug', 'info', 'warn', 'error'].includes(text)) return text
-  throw new InvalidArgumentError('trace, debug, info, warn or error')
 }
