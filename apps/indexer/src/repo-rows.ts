@@ -8,6 +8,8 @@ import type { RowBuffer } from './row-buffer.ts'
 import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
 import type { FinishedRepo, Oddity, Reject, RepoTotals, RowChunk } from './write.ts'
+import { refusedBytes } from './write-pieces.ts'
+import { OddityAllowance } from './write-rejects.ts'
 
 /** Digests of blocks that claim another collection than their key's; past this many every block is kept raw. */
 const maxLyingBlocks = 100_000
@@ -24,6 +26,7 @@ export class RepoRows implements ProjectionSink {
   rejected = 0
   #rejects: Reject[] = []
   #oddities: Oddity[] = []
+  readonly #allowance = new OddityAllowance()
   readonly #claim: ClaimedRepo
   readonly #budget: MemoryBudget
   readonly #spare: RowBuffers
@@ -37,7 +40,7 @@ export class RepoRows implements ProjectionSink {
     this.#spare = rowBuffers
   }
 
-  /** Bytes of the rows and rejects that are held now. */
+  /** Bytes of the rows, rejects and oddities that are held now. */
   get bytes(): number {
     return this.#bytes
   }
@@ -59,21 +62,18 @@ export class RepoRows implements ProjectionSink {
   }
 
   oddity(_table: Table, entry: Entry, column: string, code: string, original: Uint8Array): void {
-    this.#oddities.push({ collection: entry.collection, rkey: entry.rkey, column, code, original: original.slice() })
-    this.#bytes += original.length
+    if (!this.#allowance.allows(original)) return
+    const oddity = { collection: entry.collection, rkey: entry.rkey, column, code, original: original.slice() }
+    this.#oddities.push(oddity)
+    this.#bytes += refusedBytes(oddity)
   }
 
   reject(entry: Entry, code: string, message: string, bytes: Uint8Array): void {
     this.rejected++
-    this.#rejects.push({
-      collection: entry.collection,
-      rkey: entry.rkey,
-      cid: entry.cid.slice(4),
-      code,
-      message,
-      bytes: bytes.slice(),
-    })
-    this.#bytes += bytes.length
+    const { collection, rkey } = entry
+    const reject = { collection, rkey, cid: entry.cid.slice(4), code, message, bytes: bytes.slice() }
+    this.#rejects.push(reject)
+    this.#bytes += refusedBytes(reject)
   }
 
   skipped(collection: string): void {

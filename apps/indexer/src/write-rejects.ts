@@ -33,7 +33,7 @@ export class OddityAllowance {
   #values = projectionLimits.maxOdditiesPerRepo
   #bytes = projectionLimits.maxOddityBytesPerRepo
 
-  allows({ original }: Oddity): boolean {
+  allows(original: Uint8Array): boolean {
     this.#values -= 1
     this.#bytes -= original.length
     return this.#values >= 0 && this.#bytes >= 0
@@ -50,7 +50,7 @@ export async function copyOdditiesOf(client: ClientBase, repos: Iterable<OddRepo
   const rows: Buffer[] = []
   for (const { id, oddities, allowance } of repos) {
     for (const oddity of oddities) {
-      if (!allowance.allows(oddity)) break
+      if (!allowance.allows(oddity.original)) break
       const { collection, rkey, column, code, original } = oddity
       rows.push(encodeRow([BigInt(id), keyText(collection), keyText(rkey), column, code, original]))
     }

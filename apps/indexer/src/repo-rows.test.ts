@@ -1,0 +1,47 @@
+import type { Entry } from 'repo-stream'
+import { expect, test } from 'vitest'
+import { loadConfig } from './config.ts'
+import { MemoryBudget } from './memory-budget.ts'
+import { projectionLimits } from './project/limits.ts'
+import { RepoRows } from './repo-rows.ts'
+import { RowBuffers } from './row-buffers.ts'
+import type { ClaimedRepo } from './state.ts'
+
+const KiB = 1024
+const claim: ClaimedRepo = {
+  ...{ id: 1, did: 'did:plc:a', claim: '1', rev: null, attempts: 0 },
+  ...{ host: 'https://pds.example.com', hostId: 1, signingKey: null, handle: null },
+}
+const config = await loadConfig()
+
+function entryOf(rkey: string): Entry {
+  const cid = Uint8Array.of(1, 0x71, 0x12, 0x20, ...new Uint8Array(32))
+  return { key: `net.example.thing/${rkey}`, collection: 'net.example.thing', rkey, cid, data: new Uint8Array(0) }
+}
+
+test('rejects of tiny blocks fill the budget as what they take in memory, not as their blocks', () => {
+  const budget = new MemoryBudget(64 * KiB)
+  const rows = new RepoRows(claim, { budget, rowBuffers: new RowBuffers() })
+  let rejects = 0
+  for (; rejects < 10_000 && rows.reserve(); rejects++) {
+    rows.reject(entryOf(String(rejects)), 'RecordMalformed', 'why', Uint8Array.of(0xff))
+  }
+  expect(rejects).toBeGreaterThan(50)
+  expect(rejects).toBeLessThan(128)
+  for (const _ of rows.drain());
+  expect(rows.bytes).toBe(0)
+})
+
+test('a repo holds no more oddities than are kept of it, also when they are handed over on the way', () => {
+  const [table] = config.tables
+  if (table === undefined) throw new Error('a config has a table')
+  const rows = new RepoRows(claim, { budget: new MemoryBudget(64 * KiB), rowBuffers: new RowBuffers() })
+  let held = 0
+  for (let i = 0; i < 3 * projectionLimits.maxOdditiesPerRepo; i++) {
+    rows.oddity(table, entryOf(String(i)), 'text', 'WrongType', Uint8Array.of(1))
+    if (i % 700 !== 0) continue
+    for (const chunk of rows.drain()) held += 'oddities' in chunk ? chunk.oddities.length : 0
+  }
+  expect(held).toBe(projectionLimits.maxOdditiesPerRepo)
+  expect(rows.bytes).toBe(0)
+})
