@@ -3,7 +3,7 @@
 import type { Commit, Entry } from 'repo-stream'
 import type { Table } from './config.ts'
 import type { MemoryBudget } from './memory-budget.ts'
-import type { ProjectionSink } from './project/projection.ts'
+import type { KeepRaw, ProjectionSink } from './project/projection.ts'
 import type { RowBuffer } from './row-buffer.ts'
 import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
@@ -11,7 +11,7 @@ import type { FinishedRepo, Oddity, Reject, RepoTotals, RowChunk } from './write
 import { refusedBytes } from './write-pieces.ts'
 import { OddityAllowance } from './write-rejects.ts'
 
-/** Digests of blocks that claim another collection than their key's; past this many every block is kept raw. */
+/** Digests of blocks that claim another collection than their key's; of so many the next walk keeps every block raw. */
 const maxLyingBlocks = 100_000
 /** Collections of one repo that are counted by name; a repo can invent a million, and then the rest are one. */
 const maxSkippedCollections = 500
@@ -20,12 +20,12 @@ const otherCollections = '(other)'
 export class RepoRows implements ProjectionSink {
   /** Records by collection that no table takes. */
   readonly skippedRecords = new Map<string, number>()
-  /** Digests (latin1) of the blocks whose projection must wait until the walk knows their collection. */
-  readonly lying = new Set<string>()
   rows = 0
   rejected = 0
   #rejects: Reject[] = []
   #oddities: Oddity[] = []
+  /** Digests (latin1) of the blocks whose projection must wait until the walk knows their collection. */
+  readonly #lying = new Set<string>()
   readonly #allowance = new OddityAllowance()
   readonly #claim: ClaimedRepo
   readonly #budget: MemoryBudget
@@ -83,7 +83,13 @@ export class RepoRows implements ProjectionSink {
   }
 
   again(entry: Entry): void {
-    if (this.lying.size < maxLyingBlocks) this.lying.add(Buffer.from(entry.cid.subarray(4)).toString('latin1'))
+    if (this.#lying.size < maxLyingBlocks) this.#lying.add(Buffer.from(entry.cid.subarray(4)).toString('latin1'))
+  }
+
+  /** What the next walk must keep raw; undefined when this one is enough. */
+  get keepRaw(): KeepRaw | undefined {
+    if (this.#lying.size === 0) return undefined
+    return this.#lying.size < maxLyingBlocks ? this.#lying : 'all'
   }
 
   /** Takes what is held now from the budget; false when it does not fit, and then it is better written than kept. */
