@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { encodeRecord, makeDid } from 'repo-stream/fixtures'
 import { expect, test } from 'vitest'
 import { loadConfig } from './config.ts'
-import { replayRejects, summarizeRejects } from './rejects.ts'
+import { rejectPages, replayRejects, summarizeRejects } from './rejects.ts'
 import { applySchema } from './schema.ts'
 import { openTestDatabase } from './testing-database.ts'
 import { insertRepos } from './testing-rows.ts'
@@ -73,4 +73,34 @@ test('rejects are counted by code and collection; a replay stores those that are
     { name: 'rejected', value: 3 },
     { name: 'rows/post', value: 2 },
   ])
+})
+
+test('the rejects of one repo are replayed in pages of rows and of bytes, each of them once', async () => {
+  await using database = await openTestDatabase()
+  const config = await loadConfig()
+  await applySchema(database, { config })
+  await insertRepos(database, config, [{ did: makeDid(0), handle: '0.test', records: [] }])
+  const good = Uint8Array.from(encodeRecord({ $type: post, text: 'stored' }))
+  await database.pool.query(
+    `insert into reject_rows (repo, collection, rkey, cid, code, message, bytes)
+     select 1, $1, 'r' || i, sha256(i::text::bytea), 'RecordMalformed', 'why',
+       case when i <= 20 then convert_to(repeat('x', 1500000), 'utf8') when i <= 30 then '\\xff' else $2 end
+     from generate_series(1, 1230) i`,
+    [post, good],
+  )
+  await database.pool.query('update repos set rejected = 1230')
+  const pages: { rows: number; bytes: number }[] = []
+  const client = await database.pool.connect()
+  for await (const rows of rejectPages(client, [1], {})) {
+    pages.push({ rows: rows.length, bytes: rows.reduce((sum, { bytes }) => sum + bytes.length, 0) })
+  }
+  client.release()
+  expect(pages.reduce((sum, { rows }) => sum + rows, 0)).toBe(1230)
+  expect(Math.max(...pages.map(({ rows }) => rows))).toBe(500)
+  expect(Math.max(...pages.map(({ bytes }) => bytes))).toBeLessThanOrEqual(16 * 1024 * 1024)
+
+  expect(await replayRejects(database, { config, process: 1 })).toEqual({ stored: 1200, rejected: 30, left: 0 })
+  expect(await replayRejects(database, { config, process: 1 })).toEqual({ stored: 0, rejected: 30, left: 0 })
+  const { rows } = await database.pool.query('select records, rejected from repos')
+  expect(rows).toEqual([{ records: 1200, rejected: 30 }])
 })
