@@ -7,7 +7,7 @@ import type { Config } from './config.ts'
 import { IndexerError } from './errors.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { RepoPace } from './pace.ts'
-import { createProjection, type Projection } from './project/projection.ts'
+import { createProjection, type KeepRaw, type Projection } from './project/projection.ts'
 import { RepoRows } from './repo-rows.ts'
 import type { Resolver } from './resolve.ts'
 import type { RowBuffers } from './row-buffers.ts'
@@ -62,9 +62,9 @@ export interface IndexedRepo {
 /** Throws coded errors of `errors.ts` and `repo-stream`; nothing is written then. */
 export async function indexRepo(claim: ClaimedRepo, context: IndexContext): Promise<IndexedRepo> {
   const first = await indexOnce(claim, context.projection, context)
-  if (!('lying' in first)) return first
-  const second = await indexOnce(claim, createProjection(context.config, { keepRaw: first.lying }), context)
-  if (!('lying' in second)) return second
+  if (!('keepRaw' in first)) return first
+  const second = await indexOnce(claim, createProjection(context.config, first), context)
+  if (!('keepRaw' in second)) return second
   throw new IndexerError('RepoUnstable', `the blocks of ${claim.did} changed from one fetch to the next`)
 }
 
@@ -78,7 +78,7 @@ async function indexOnce(
   claim: ClaimedRepo,
   projection: Projection,
   context: IndexContext,
-): Promise<IndexedRepo | { lying: ReadonlySet<string> }> {
+): Promise<IndexedRepo | { keepRaw: KeepRaw }> {
   using copy = context.archive?.(claim.did)
   await using walk = await openWalk(claim, projection, { ...context, copy })
   await checkCommit(walk.commit, claim, context)
@@ -93,12 +93,12 @@ async function indexOnce(
       const outcome = await context.writer.addLarge(claim, chunks, totals)
       return { written: Promise.resolve(outcome), ...counts(walk, rows) }
     }
-    if (rows.lying.size > 0) return { lying: rows.lying }
+    if (rows.keepRaw !== undefined) return { keepRaw: rows.keepRaw }
     await copy?.keep(walk.commit)
     written = handOver(rows, walk.commit, context)
     return { written, ...counts(walk, rows) }
   } catch (error) {
-    if (error instanceof LyingBlocks) return { lying: rows.lying }
+    if (error instanceof LyingBlocks) return { keepRaw: error.keepRaw }
     throw error
   } finally {
     if (!written) rows.release()
@@ -187,17 +187,24 @@ async function* walkOn(
   { rows, pace, atEnd }: { rows: RepoRows; pace: RepoPace; atEnd: () => Promise<void> | undefined },
 ): AsyncGenerator<RowChunk> {
   for (;;) {
-    if (rows.lying.size === 0) yield* rows.drain()
+    if (rows.keepRaw === undefined) yield* rows.drain()
     const startedMs = performance.now()
     const entries = await walk.driver.nextChunk(entriesPerChunk)
     if (entries === undefined) break
     for (const entry of entries) projection.settle(entry, rows)
-    if (rows.lying.size > 0) rows.drop()
+    if (rows.keepRaw !== undefined) rows.drop()
     await pace.worked(performance.now() - startedMs)
   }
-  if (rows.lying.size > 0) throw new LyingBlocks('blocks whose $type is not their collection')
+  if (rows.keepRaw !== undefined) throw new LyingBlocks(rows.keepRaw)
   await atEnd()
 }
 
 /** Undoes the transaction of a large repo that must be walked again. */
-class LyingBlocks extends Error {}
+class LyingBlocks extends Error {
+  readonly keepRaw: KeepRaw
+
+  constructor(keepRaw: KeepRaw) {
+    super('blocks whose $type is not their collection')
+    this.keepRaw = keepRaw
+  }
+}

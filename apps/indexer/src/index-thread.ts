@@ -126,6 +126,7 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
   #credit = chunksUnderWay
   #receivedBytes = 0
   #written = Promise.withResolvers<WriteOutcome>()
+  #settled = false
   #ring: (() => void) | undefined
 
   constructor(id: number) {
@@ -145,11 +146,12 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
     const task = this.#id
     this.#credit = chunksUnderWay
     this.#written = Promise.withResolvers()
+    this.#settled = false
     this.#written.promise.catch(() => undefined) // thrown where it is awaited
     outbox.send(() => ({ kind: 'large', task }))
     try {
       for await (const chunk of chunks) {
-        await this.#spendCredit()
+        if (!(await this.#spendCredit())) return await this.#written.promise // which closes the walk
         outbox.send((transfer) => ({ kind: 'chunk', task, chunk: sendChunk(chunk, transfer) }))
       }
       outbox.send(() => ({ kind: 'totals', task, totals: sendTotals(totals()) }))
@@ -177,18 +179,19 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
   settle(outcome: WriteOutcome | SentError): void {
     if (typeof outcome === 'string') this.#written.resolve(outcome)
     else this.#written.reject(receiveError(outcome))
+    this.#settled = true
     this.#ring?.()
   }
 
-  /** Throws when the writer has failed, which ends the walk. */
-  async #spendCredit(): Promise<void> {
-    while (this.#credit === 0) {
-      const credited = new Promise<void>((resolve) => {
+  /** False when the writer has an outcome already: it takes no more chunks, and the rest of the walk is of no use. */
+  async #spendCredit(): Promise<boolean> {
+    while (this.#credit === 0 && !this.#settled) {
+      await new Promise<void>((resolve) => {
         this.#ring = resolve
       })
-      await Promise.race([credited, this.#written.promise])
     }
     this.#credit--
+    return !this.#settled
   }
 }
 

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
-import { encodeRecord, makeDid } from 'repo-stream/fixtures'
+import { createRandom, encodeRecord, makeDid } from 'repo-stream/fixtures'
 import { expect, test } from 'vitest'
 import { loadConfig } from './config.ts'
-import { replayRejects, summarizeRejects } from './rejects.ts'
+import { rejectPages, replayRejects, summarizeRejects } from './rejects.ts'
 import { applySchema } from './schema.ts'
 import { openTestDatabase } from './testing-database.ts'
 import { insertRepos } from './testing-rows.ts'
+import { copyRejectsOf } from './write-rejects.ts'
 
 const post = 'app.bsky.feed.post'
 
@@ -73,4 +74,63 @@ test('rejects are counted by code and collection; a replay stores those that are
     { name: 'rejected', value: 3 },
     { name: 'rows/post', value: 2 },
   ])
+})
+
+test('the rejects of one repo are replayed in pages of rows and of bytes, each of them once', async () => {
+  await using database = await openTestDatabase()
+  const config = await loadConfig()
+  await applySchema(database, { config })
+  await insertRepos(database, config, [{ did: makeDid(0), handle: '0.test', records: [] }])
+  const good = Uint8Array.from(encodeRecord({ $type: post, text: 'stored' }))
+  await database.pool.query(
+    `insert into reject_rows (repo, collection, rkey, cid, code, message, bytes)
+     select 1, $1, 'r' || i, sha256(i::text::bytea), 'RecordMalformed', 'why',
+       case when i <= 20 then convert_to(repeat('x', 1500000), 'utf8') when i <= 30 then '\\xff' else $2 end
+     from generate_series(1, 1230) i`,
+    [post, good],
+  )
+  await database.pool.query('update repos set rejected = 1230')
+  const pages: { rows: number; bytes: number }[] = []
+  const client = await database.pool.connect()
+  for await (const rows of rejectPages(client, [1], {})) {
+    pages.push({ rows: rows.length, bytes: rows.reduce((sum, { bytes }) => sum + bytes.length, 0) })
+  }
+  client.release()
+  expect(pages.reduce((sum, { rows }) => sum + rows, 0)).toBe(1230)
+  expect(Math.max(...pages.map(({ rows }) => rows))).toBe(500)
+  expect(Math.max(...pages.map(({ bytes }) => bytes))).toBeLessThanOrEqual(16 * 1024 * 1024)
+
+  expect(await replayRejects(database, { config, process: 1 })).toEqual({ stored: 1200, rejected: 30, left: 0 })
+  expect(await replayRejects(database, { config, process: 1 })).toEqual({ stored: 0, rejected: 30, left: 0 })
+  const { rows } = await database.pool.query('select records, rejected from repos')
+  expect(rows).toEqual([{ records: 1200, rejected: 30 }])
+})
+
+test('a replay makes a row under the whole key of a record, however long, and none under a key that had to be altered', async () => {
+  await using database = await openTestDatabase()
+  const config = await loadConfig()
+  await applySchema(database, { config })
+  await insertRepos(database, config, [{ did: makeDid(0), handle: '0.test', records: [] }])
+  const bytes = Uint8Array.from(encodeRecord({ $type: post, text: 'stored' }))
+  const random = createRandom('keys')
+  const long = Buffer.from(random.bytes(500))
+    .toString('hex')
+    .slice(0, 1023 - post.length)
+  /** Letters of two bytes, which do not compress, and a NUL where a shortened key has none. */
+  const withNul = `${String.fromCharCode(...random.bytes(1022 - post.length).map((byte) => byte | 0x80))}\0`
+  const reject = { cid: new Uint8Array(32), code: 'RecordMalformed', message: 'why', bytes }
+  const rejects = [
+    { ...reject, collection: post, rkey: long },
+    { ...reject, collection: post, rkey: withNul },
+    { ...reject, collection: post, rkey: `${long.slice(1)}\0` },
+    { ...reject, collection: withNul, rkey: post },
+    { ...reject, collection: '\0'.repeat(1000), rkey: '\0'.repeat(23) },
+  ]
+  const client = await database.pool.connect()
+  expect(await copyRejectsOf(client, [{ id: 1, rejects }])).toBe(rejects.length)
+  client.release()
+  await database.pool.query('update repos set rejected = $1', [rejects.length])
+  expect((await replayRejects(database, { config, process: 1 })).stored).toBe(1)
+  const { rows } = await database.pool.query('select uri from post')
+  expect(rows).toEqual([{ uri: `at://${makeDid(0)}/${post}/${long}` }])
 })

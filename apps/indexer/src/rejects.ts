@@ -96,9 +96,18 @@ const reposAtOnce = 200
 const refusedByPostgres = 'RowRefused'
 const matching = '($2::text is null or code = $2) and ($3::text is null or collection = $3)'
 const nextRepos = `select distinct repo from reject_rows where repo > $1 and ${matching} order by repo limit ${reposAtOnce}`
+const rejectsAtOnce = 500
+/** A block may have 2 MiB. The first row of a page may be larger than the page. */
+const rejectBytesAtOnce = 16 * 1024 * 1024
+/** One page of them, in the order of the primary key, whose index it walks; lengths are known without reading the bytes. */
 const theirRejects = `
-  select repo, collection, rkey, cid, code, bytes from reject_rows
-  where repo = any($1) and ${matching} order by repo, collection, rkey`
+  select repo, collection, rkey, cid, code, bytes from (
+    select *, row_number() over page as place, sum(octet_length(bytes)) over page as total from reject_rows
+    where repo = any($1) and ${matching} and (repo, collection, rkey) > ($4, $5, $6)
+    window page as (order by repo, collection, rkey rows unbounded preceding)
+    order by repo, collection, rkey limit ${rejectsAtOnce}
+  ) t
+  where place = 1 or total <= ${rejectBytesAtOnce} order by repo, collection, rkey`
 const removeRejects = `
   delete from reject_rows t using unnest($1::int8[], $2::text[], $3::text[]) as v (repo, collection, rkey)
   where (t.repo, t.collection, t.rkey) = (v.repo, v.collection, v.rkey)`
@@ -110,24 +119,59 @@ const countRepos = `
 async function replayRepos(replay: Replay, repos: readonly number[]): Promise<ReplayResult> {
   const { client, options } = replay
   await lock(client, repos)
-  const { rows } = await client.query<RejectRow>(theirRejects, [repos, options.code, options.collection])
+  const result: ReplayResult = { stored: 0, rejected: 0, left: 0 }
+  const allowances = new Map(repos.map((id) => [id, new OddityAllowance()]))
+  for await (const rows of rejectPages(client, repos, options)) {
+    const { stored, rejected } = await replayPage(replay, { rows, allowances })
+    result.stored += stored
+    result.rejected += rejected
+    result.left += rows.length - stored - rejected
+  }
+  return result
+}
+
+/** What a replay holds in memory at a time; the rows of a page may be gone when the next is asked for. */
+export async function* rejectPages(
+  client: PoolClient,
+  repos: readonly number[],
+  { code, collection }: Pick<ReplayOptions, 'code' | 'collection'>,
+): AsyncGenerator<RejectRow[]> {
+  for (let after: unknown[] = [0, '', '']; ; ) {
+    const { rows } = await client.query<RejectRow>(theirRejects, [repos, code, collection, ...after])
+    const last = rows.at(-1)
+    if (last === undefined) return
+    yield rows
+    after = [last.repo, last.collection, last.rkey]
+  }
+}
+
+interface Page {
+  rows: readonly RejectRow[]
+  /** By repo: its rejects may fill many pages. */
+  allowances: ReadonlyMap<number, OddityAllowance>
+}
+
+async function replayPage(replay: Replay, { rows, allowances }: Page): Promise<Omit<ReplayResult, 'left'>> {
+  const { client, options } = replay
   const settled = settleRejects(replay, rows)
   for (const [index, buffer] of settled.buffers) {
     const copy = replay.tables.get(index)?.copy
     if (copy !== undefined) await copyIn(client, copy, buffer.take())
   }
-  const { stored } = settled
-  const changes = settled.changes
+  const { stored, changes } = settled
   if (stored.length > 0) {
     const keys = [stored.map((row) => row.repo), stored.map((row) => row.collection), stored.map((row) => row.rkey)]
     await client.query(removeRejects, keys)
     await client.query(countRepos, [stored.map((row) => row.repo)])
-    const odd = [...settled.oddities].map(([id, oddities]) => ({ id, oddities, allowance: new OddityAllowance() }))
+    const odd = [...settled.oddities].map(([id, oddities]) => ({
+      ...{ id, oddities },
+      allowance: allowances.get(id) ?? new OddityAllowance(),
+    }))
     changes.add('oddities', await copyOdditiesOf(client, odd))
     changes.add('rejected', -stored.length)
     await changes.write(client, counterWriter(options.process, 0))
   }
-  return { stored: stored.length, rejected: settled.rejected, left: rows.length - stored.length - settled.rejected }
+  return { stored: stored.length, rejected: settled.rejected }
 }
 
 interface Settled {

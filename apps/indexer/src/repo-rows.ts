@@ -3,13 +3,15 @@
 import type { Commit, Entry } from 'repo-stream'
 import type { Table } from './config.ts'
 import type { MemoryBudget } from './memory-budget.ts'
-import type { ProjectionSink } from './project/projection.ts'
+import type { KeepRaw, ProjectionSink } from './project/projection.ts'
 import type { RowBuffer } from './row-buffer.ts'
 import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
 import type { FinishedRepo, Oddity, Reject, RepoTotals, RowChunk } from './write.ts'
+import { refusedBytes } from './write-pieces.ts'
+import { OddityAllowance } from './write-rejects.ts'
 
-/** Digests of blocks that claim another collection than their key's; past this many every block is kept raw. */
+/** Digests of blocks that claim another collection than their key's; of so many the next walk keeps every block raw. */
 const maxLyingBlocks = 100_000
 /** Collections of one repo that are counted by name; a repo can invent a million, and then the rest are one. */
 const maxSkippedCollections = 500
@@ -18,12 +20,13 @@ const otherCollections = '(other)'
 export class RepoRows implements ProjectionSink {
   /** Records by collection that no table takes. */
   readonly skippedRecords = new Map<string, number>()
-  /** Digests (latin1) of the blocks whose projection must wait until the walk knows their collection. */
-  readonly lying = new Set<string>()
   rows = 0
   rejected = 0
   #rejects: Reject[] = []
   #oddities: Oddity[] = []
+  /** Digests (latin1) of the blocks whose projection must wait until the walk knows their collection. */
+  readonly #lying = new Set<string>()
+  readonly #allowance = new OddityAllowance()
   readonly #claim: ClaimedRepo
   readonly #budget: MemoryBudget
   readonly #spare: RowBuffers
@@ -37,7 +40,7 @@ export class RepoRows implements ProjectionSink {
     this.#spare = rowBuffers
   }
 
-  /** Bytes of the rows and rejects that are held now. */
+  /** Bytes of the rows, rejects and oddities that are held now. */
   get bytes(): number {
     return this.#bytes
   }
@@ -59,21 +62,18 @@ export class RepoRows implements ProjectionSink {
   }
 
   oddity(_table: Table, entry: Entry, column: string, code: string, original: Uint8Array): void {
-    this.#oddities.push({ collection: entry.collection, rkey: entry.rkey, column, code, original: original.slice() })
-    this.#bytes += original.length
+    if (!this.#allowance.allows(original)) return
+    const oddity = { collection: entry.collection, rkey: entry.rkey, column, code, original: original.slice() }
+    this.#oddities.push(oddity)
+    this.#bytes += refusedBytes(oddity)
   }
 
   reject(entry: Entry, code: string, message: string, bytes: Uint8Array): void {
     this.rejected++
-    this.#rejects.push({
-      collection: entry.collection,
-      rkey: entry.rkey,
-      cid: entry.cid.slice(4),
-      code,
-      message,
-      bytes: bytes.slice(),
-    })
-    this.#bytes += bytes.length
+    const { collection, rkey } = entry
+    const reject = { collection, rkey, cid: entry.cid.slice(4), code, message, bytes: bytes.slice() }
+    this.#rejects.push(reject)
+    this.#bytes += refusedBytes(reject)
   }
 
   skipped(collection: string): void {
@@ -83,7 +83,13 @@ export class RepoRows implements ProjectionSink {
   }
 
   again(entry: Entry): void {
-    if (this.lying.size < maxLyingBlocks) this.lying.add(Buffer.from(entry.cid.subarray(4)).toString('latin1'))
+    if (this.#lying.size < maxLyingBlocks) this.#lying.add(Buffer.from(entry.cid.subarray(4)).toString('latin1'))
+  }
+
+  /** What the next walk must keep raw; undefined when this one is enough. */
+  get keepRaw(): KeepRaw | undefined {
+    if (this.#lying.size === 0) return undefined
+    return this.#lying.size < maxLyingBlocks ? this.#lying : 'all'
   }
 
   /** Takes what is held now from the budget; false when it does not fit, and then it is better written than kept. */

@@ -11,8 +11,11 @@ import type { Oddity, Reject } from './write.ts'
 const copyRejects = `copy reject_rows (repo, collection, rkey, cid, code, message, bytes) from stdin (format binary)`
 const copyOddities = `copy oddity_rows (repo, collection, rkey, field, code, original) from stdin (format binary)`
 
-/** Characters of a collection or an rkey; by specification 317 and 512. Both together stay under the 2,704 bytes of an index entry. */
-const maxKeyCharacters = 600
+/**
+ * Characters that are left of a collection or an rkey that Postgres cannot take as it is. The walk bounds both together to 1,024 bytes,
+ * each of them a character: 2,048 bytes in UTF-8, and U+FFFD has 3. An index entry ends at 2,704.
+ */
+const maxAlteredCharacters = 300
 
 export async function copyRejectsOf(
   client: ClientBase,
@@ -33,7 +36,7 @@ export class OddityAllowance {
   #values = projectionLimits.maxOdditiesPerRepo
   #bytes = projectionLimits.maxOddityBytesPerRepo
 
-  allows({ original }: Oddity): boolean {
+  allows(original: Uint8Array): boolean {
     this.#values -= 1
     this.#bytes -= original.length
     return this.#values >= 0 && this.#bytes >= 0
@@ -50,7 +53,7 @@ export async function copyOdditiesOf(client: ClientBase, repos: Iterable<OddRepo
   const rows: Buffer[] = []
   for (const { id, oddities, allowance } of repos) {
     for (const oddity of oddities) {
-      if (!allowance.allows(oddity)) break
+      if (!allowance.allows(oddity.original)) break
       const { collection, rkey, column, code, original } = oddity
       rows.push(encodeRow([BigInt(id), keyText(collection), keyText(rkey), column, code, original]))
     }
@@ -59,9 +62,13 @@ export async function copyOdditiesOf(client: ClientBase, repos: Iterable<OddRepo
   return rows.length
 }
 
-/** What had to change gets a hash of what it was, so that two keys never become one. */
+/**
+ * Whole whenever that is possible, for a replay makes a row under it. What had to change gets a hash of what it was, so that two
+ * keys never become one, behind a character that no record key has, so that it never becomes a row's.
+ */
 function keyText(text: string): string {
-  const storable = text.replaceAll('\0', '\ufffd').toWellFormed().slice(0, maxKeyCharacters).toWellFormed()
-  if (storable === text) return text
-  return `${storable}~${createHash('sha256').update(text, 'utf16le').digest('hex').slice(0, 16)}`
+  const storable = text.replaceAll('\0', '\ufffd').toWellFormed()
+  if (storable === text && text.length <= projectionLimits.maxKeyBytes) return text
+  const start = storable.slice(0, maxAlteredCharacters).toWellFormed()
+  return `${start}\u2026${createHash('sha256').update(text, 'utf16le').digest('hex').slice(0, 16)}`
 }

@@ -36,9 +36,11 @@ export interface Projection {
   settle(entry: Entry, sink: ProjectionSink): void
 }
 
+export type KeepRaw = ReadonlySet<string> | 'all'
+
 export interface ProjectionOptions {
-  /** Digests (as latin1 text) to keep raw: those for which an earlier walk called `again`. */
-  keepRaw?: ReadonlySet<string>
+  /** Digests (as latin1 text) to keep raw: those for which an earlier walk called `again`; or there were too many to tell. */
+  keepRaw?: KeepRaw
 }
 
 export function createProjection(config: Config, options: ProjectionOptions = {}): Projection {
@@ -60,11 +62,11 @@ class CompiledProjection implements Projection {
   /** Those of typed tables, and then the first others that come along. */
   readonly #types: { readonly bytes: Uint8Array; readonly projector: Projector | 'skip' }[]
   readonly #findTable: (collection: string) => Table | undefined
-  readonly #keepRaw: ReadonlySet<string>
+  readonly #keepRaw: KeepRaw
   readonly #reader = new CborReader()
   readonly #writer = new FieldWriter()
 
-  constructor(config: Config, keepRaw: ReadonlySet<string>) {
+  constructor(config: Config, keepRaw: KeepRaw) {
     this.#projectors = config.tables.map((table) => new Projector(table))
     this.#types = this.#projectors
       .filter((projector) => !projector.table.generic)
@@ -75,7 +77,8 @@ class CompiledProjection implements Projection {
   }
 
   process(block: Uint8Array, digest: Uint8Array): Uint8Array {
-    if (this.#keepRaw.size > 0 && this.#keepRaw.has(Buffer.from(digest).toString('latin1')))
+    const raw = this.#keepRaw
+    if (raw === 'all' || (raw.size > 0 && raw.has(Buffer.from(digest).toString('latin1'))))
       return this.#keepBytes(block)
     const reader = this.#reader
     reader.open(block)

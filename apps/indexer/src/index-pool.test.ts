@@ -1,0 +1,108 @@
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { buildRepo, makeDid, makeSigningKey, tidFromMicros } from 'repo-stream/fixtures'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { archivePath, openArchive } from './archive.ts'
+import { loadConfig } from './config.ts'
+import { startTestServer, type TestServer } from './http-test-server.ts'
+import { type IndexPool, type IndexPoolOptions, openIndexPool } from './index-pool.ts'
+import { MemoryBudget } from './memory-budget.ts'
+import type { ClaimedRepo } from './state.ts'
+
+const MiB = 1024 * 1024
+const did = makeDid(3)
+/** Far more chunks than may be under way. */
+const records = 5_000
+const { car } = buildRepo({
+  did,
+  signingKey: makeSigningKey('a'),
+  rev: tidFromMicros(1, 1),
+  records: Array.from({ length: records }, (_, i) => ({
+    key: `app.bsky.feed.like/${tidFromMicros(1_700_000_000_000_000 + i, 1)}`,
+    value: { $type: 'app.bsky.feed.like', createdAt: '2024-05-01T00:00:00.000Z' },
+  })),
+})
+let dir: string
+let host: TestServer
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'index-pool-'))
+  await openArchive(dir)
+  host = await startTestServer((_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/vnd.ipld.car' }).end(car)
+  })
+})
+afterAll(async () => {
+  await host.close()
+  await rm(dir, { recursive: true })
+})
+
+/** One thread, to which every repo is a large one. */
+async function openPool(addLarge: IndexPoolOptions['writer']['addLarge']): Promise<IndexPool> {
+  const budget = new MemoryBudget(64 * MiB)
+  const spills = new MemoryBudget(64 * MiB)
+  return openIndexPool({
+    threads: 1,
+    setup: {
+      config: await loadConfig(),
+      http: { version: 'test', contact: undefined, allowPrivateHosts: true, limits: {} },
+      plcUrls: [],
+      budget: { limitBytes: budget.limitBytes, shared: budget.shared },
+      repoMemoryBytes: 16 * MiB,
+      largeRepoBytes: 1024,
+      hugeBytes: 64 * MiB,
+      spillDir: dir,
+      spills: { limitBytes: spills.limitBytes, shared: spills.shared },
+      verify: 'structure',
+      archive: { dir, use: 'keep' },
+    },
+    writer: { add: () => Promise.reject(new Error('no repo is small here')), addLarge },
+    signal: new AbortController().signal,
+    onSeen: () => undefined,
+    onFetched: () => undefined,
+  })
+}
+
+function claimed(): ClaimedRepo {
+  return {
+    id: 1,
+    did,
+    claim: '1',
+    rev: null,
+    host: host.origin,
+    hostId: 1,
+    signingKey: null,
+    handle: null,
+    attempts: 0,
+  }
+}
+
+test('a writer that refuses a large repo at once ends its walk, archives nothing, and the thread goes on', async () => {
+  const taken: number[] = []
+  let isFirst = true
+  await using pool = await openPool(async (_claim, chunks) => {
+    if (isFirst) {
+      isFirst = false
+      return 'fenced'
+    }
+    for await (const chunk of chunks) if ('table' in chunk) taken.push(chunk.rows)
+    return 'committed'
+  })
+  const fenced = await pool.indexRepo(claimed())
+  expect(await fenced.written).toBe('fenced')
+  expect(fenced.rows).toBeLessThan(records)
+  expect(existsSync(archivePath(dir, did))).toBe(false)
+  expect(await readdir(join(dir, 'unfinished'))).toEqual([])
+
+  const indexed = await pool.indexRepo(claimed())
+  expect(await indexed.written).toBe('committed')
+  expect(taken.reduce((sum, rows) => sum + rows)).toBe(records)
+  expect(existsSync(archivePath(dir, did))).toBe(true)
+})
+
+test('a writer that fails before it takes a chunk fails the repo with its error', async () => {
+  await using pool = await openPool(() => Promise.reject(new RangeError('refused')))
+  await expect(pool.indexRepo(claimed())).rejects.toThrow('refused')
+})
