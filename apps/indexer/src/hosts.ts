@@ -84,6 +84,8 @@ export interface HostRow {
   remaining: number | undefined
   failures: number
   deadSinceMs: number | undefined
+  /** False: all that is known of its death was restored. */
+  failedHere: boolean
   coolUntilMs: number | undefined
 }
 
@@ -248,6 +250,7 @@ class Scheduler {
       remaining: repo.remaining,
       failures: health.failures,
       deadSinceMs: health.deadSinceMs,
+      failedHere: health.failedHere,
       coolUntilMs: health.coolUntilMs > nowMs ? health.coolUntilMs : undefined,
     }))
   }
