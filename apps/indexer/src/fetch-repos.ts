@@ -99,6 +99,10 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
     await Promise.allSettled(inFlight)
     await Promise.allSettled(unwritten)
     await queues.releaseAll()
+    // The process may go on for hours, with indexes: its hosts are for those that still ask, and it wants none of theirs.
+    await context.saveHosts()
+    await state.dropAllHosts()
+    await state.setIdle(false)
   }
 }
 

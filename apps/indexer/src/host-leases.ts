@@ -37,6 +37,13 @@ export function createHostLeases({ database: { pool }, tenure, leased }: StateCo
       })
     },
 
+    /** For who is done with asking while its process goes on: others may ask all of its hosts. */
+    async dropAllHosts(): Promise<void> {
+      leased.clear()
+      const text = `delete from host_leases where process = $1`
+      await ask(pool, { text, values: [tenure.process] })
+    },
+
     /** Tells the others that we find no host to ask. */
     async setIdle(idle: boolean): Promise<void> {
       const { process } = tenure
