@@ -108,8 +108,14 @@ export class HostQueues {
     origin: string
     deadSinceMs: number
   }): Promise<void> {
-    const { state, hosts, log } = this.#context
+    const { state, hosts, log, retry } = this.#context
     await this.#release([origin])
+    if (await state.leaveToOthers(hostId)) {
+      hosts.setWork(origin, false)
+      this.#handover.keepAway(origin, Date.now() + patienceMs(retry))
+      log.warn({ host: origin }, 'a host does not answer this process: it is left to those behind another address')
+      return
+    }
     const message = `${origin} has not answered since ${new Date(deadSinceMs).toISOString()}`
     const repos = await state.failHost(hostId, { code: 'HostDead', message, retryAt: failedRetryAt() })
     hosts.setWork(origin, false)
