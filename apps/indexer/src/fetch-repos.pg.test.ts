@@ -34,6 +34,7 @@ test('a process that has fetched all, and goes on with other work, keeps no host
     indexRepo: async () => {
       throw new IndexerError('XrpcRefused', 'not this one')
     },
+    onFailure: () => {},
     log: openLog({ json: true, level: 'fatal' }),
     retry: { baseDelayMs: 10, maxAttempts: 1 },
     signal: new AbortController().signal,
