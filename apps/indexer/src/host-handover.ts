@@ -58,7 +58,7 @@ export class HostHandover {
     await this.#letGo()
   }
 
-  /** Given back already. */
+  /** Given back already, and not to be taken again before `untilMs`. */
   keepAway(origin: string, untilMs: number): void {
     this.#awayUntilMs.set(origin, untilMs)
   }

@@ -27,7 +27,7 @@ export class Health {
   coolUntilMs = 0
   /** Of the failures in a row, the first; the host may have died then. */
   deadSinceMs: number | undefined
-  /** A failure was met since `restore`: the time in which nobody asked says nothing of the host. */
+  /** A failure was met since the host was restored or taken over: the time in which nobody asked says nothing of the host. */
   failedHere = false
   private readonly limits: HealthLimits
   private answered = false
@@ -94,7 +94,6 @@ export class Health {
   restore(deadSinceMs: number, coolUntilMs: number): void {
     this.deadSinceMs = deadSinceMs
     this.coolUntilMs = coolUntilMs
-    this.failedHere = false
     this.failures = this.limits.coolAfterFailures
     this.probing = true
   }

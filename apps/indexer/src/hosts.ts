@@ -262,18 +262,10 @@ class Scheduler {
     }))
   }
 
-  restore({
-    origin,
-    limit,
-    windowMs,
-    deadSinceMs,
-    coolUntilMs,
-    notBeforeMs = 0,
-    slowed,
-    takenOver,
-  }: RestoredHost): void {
+  restore({ origin, limit, windowMs, deadSinceMs, coolUntilMs, takenOver, ...pace }: RestoredHost): void {
     const host = this.host(origin)
-    host.repo.restorePause(notBeforeMs, slowed)
+    host.repo.restorePause(pace.notBeforeMs ?? 0, pace.slowed)
+    host.health.failedHere = false // also where it was ours before, and another process has had answers since
     if (limit !== undefined) host.repo.restore(limit, windowMs)
     if (takenOver) host.repo.takeOver(this.now())
     if (deadSinceMs !== undefined && coolUntilMs !== undefined) host.health.restore(deadSinceMs, coolUntilMs)
