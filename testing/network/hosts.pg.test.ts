@@ -294,6 +294,27 @@ test('loopback and http are refused unless they are permitted', async () => {
   expect(network.requests.byMethod.size).toBe(0)
 })
 
+test('what stops the run ends at once the downloads that are under way', async () => {
+  await using full = await openTestDatabase()
+  await full.pool.query(`
+    create function no_room() returns trigger language plpgsql as $$ begin raise 'no room' using errcode = '53100'; end $$;
+    create trigger no_room before update on repos for each row when (new.state = 'done') execute function no_room()`)
+  const ended = Promise.withResolvers<undefined>()
+  let held: string | undefined
+  network.intercept = ({ method, params }, role) => {
+    if (role.kind !== 'pds' || method !== 'com.atproto.sync.getRepo') return undefined
+    held ??= params.get('did') ?? undefined
+    return params.get('did') === held ? ended.promise : undefined
+  }
+  try {
+    const httpLimits = { headersTimeoutMs: 600_000 }
+    await expect(crawlFake(network, full, { httpLimits })).rejects.toMatchObject({ code: 'DatabaseFull' })
+    expect(held).toBeDefined()
+  } finally {
+    ended.resolve(undefined)
+  }
+})
+
 /** Does something once, at the `count`-th getRepo that any host gets. */
 function onGetRepo(count: number, act: (pds: string) => Promise<void>): void {
   let seen = 0

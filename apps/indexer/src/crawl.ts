@@ -19,9 +19,11 @@ export interface CrawlContext {
   discover: Omit<DiscoverContext, 'state' | 'signal' | 'progress'>
   decide: Omit<DecideContext, 'signal' | 'moreToCome'>
   resolve: Omit<ResolveContext, 'signal' | 'moreToCome' | 'listed' | 'resolved'>
-  fetch: Omit<FetchContext, 'signal' | 'moreToCome' | 'resolved'>
+  fetch: Omit<FetchContext, 'signal' | 'moreToCome' | 'resolved' | 'onFailure'>
   /** Aborting ends the crawl in order: nothing new is begun, what is finished is written, claims are given back. */
   signal: AbortSignal
+  /** Makes `signal` abort: a stage that fails ends the others, their downloads and their waits. */
+  stop: AbortController
 }
 
 export interface CrawlProgress {
@@ -34,15 +36,14 @@ export interface CrawlProgress {
 
 /** Ends when every repo is done, gone or failed. Throws what stops a run; the reason of `signal` when that aborts. */
 export async function crawl(context: CrawlContext, progress: CrawlProgress): Promise<void> {
-  const stop = new AbortController()
-  const signal = AbortSignal.any([context.signal, stop.signal])
+  const { signal, stop } = context
   const listed = new News()
   const resolved = new News()
   const onPage: DiscoverContext['onPage'] = (outcome) => {
     context.discover.onPage(outcome)
     listed.tell()
   }
-  const listingContext = { ...context, discover: { ...context.discover, onPage }, signal }
+  const listingContext = { ...context, discover: { ...context.discover, onPage } }
   const listings = context.sources.map((source) => listSource(source, listingContext, progress))
   const listing = Promise.all(listings).then(() => {
     progress.discovered = true
@@ -69,14 +70,16 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
     const wasResolved = allResolved
     return !wasResolved || (await context.state.fetchesLeft())
   }
-  const fetching = fetchRepos({ ...context.fetch, signal, resolved, moreToCome: moreToFetch })
+  const onFailure = (error: unknown): void => stop.abort(error)
+  const fetching = fetchRepos({ ...context.fetch, signal, resolved, moreToCome: moreToFetch, onFailure })
 
   const stages = [listing, placing, fetching]
   try {
     await Promise.all(stages)
-  } finally {
-    stop.abort(new Error('another stage has failed'))
+  } catch (error) {
+    stop.abort(error)
     await Promise.allSettled([...stages, ...listings, ...placers])
+    throw stop.signal.reason // the first failure: stages that it has stopped may have been heard of before
   }
 }
 

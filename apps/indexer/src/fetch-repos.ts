@@ -43,6 +43,8 @@ export interface FetchContext {
   moreToCome: () => Promise<boolean>
   /** Writes down what is known of hosts; another process that takes one over goes on from there. */
   saveHosts: () => Promise<void>
+  /** Told at once of what ends the stage: it returns only when what is in flight has ended too. */
+  onFailure: (error: unknown) => void
 }
 
 export async function fetchRepos(context: FetchContext): Promise<void> {
@@ -95,10 +97,17 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
       if (inFlight.size + unwritten.size === 0 && queues.isEmpty() && !(await context.moreToCome())) return
       await wakeup.wait(Math.min(turn.waitMs ?? minLookForWorkMs, Math.max(1, lookAtMs - Date.now())), signal)
     }
+  } catch (error) {
+    context.onFailure(error)
+    throw error
   } finally {
     await Promise.allSettled(inFlight)
     await Promise.allSettled(unwritten)
     await queues.releaseAll()
+    // The process may go on for hours, with indexes: its hosts are for those that still ask, and it wants none of theirs.
+    await context.saveHosts()
+    await state.dropAllHosts()
+    await state.setIdle(false)
   }
 }
 

@@ -42,16 +42,25 @@ export class HostHandover {
     if (held.length < 2 || Date.now() < this.#lookAtMs) return
     this.#lookAtMs = Date.now() + lookEveryMs
     const peers = await this.#context.state.idlePeers()
-    const count = Math.floor((held.length * peers) / (peers + 1))
+    if (peers === 0) return
+    // A host that pauses is of no use to the other one.
+    const paused = this.#paused()
+    const asked = held.filter(({ origin }) => !paused.has(origin))
+    const count = Math.floor((asked.length * peers) / (peers + 1))
     if (count === 0) return
     const inFlight = this.#inFlight()
-    const least = held.toSorted((a, b) => (inFlight.get(a.origin) ?? 0) - (inFlight.get(b.origin) ?? 0))
+    const least = asked.toSorted((a, b) => (inFlight.get(a.origin) ?? 0) - (inFlight.get(b.origin) ?? 0))
     for (const { origin, hostId } of least.slice(0, count)) {
       this.#leaving.set(origin, hostId)
       this.#context.hosts.setWork(origin, false)
     }
     this.#context.log.info({ hosts: count, peers }, 'hosts go to processes that have none to ask')
     await this.#letGo()
+  }
+
+  /** Given back already, and not to be taken again before `untilMs`. */
+  keepAway(origin: string, untilMs: number): void {
+    this.#awayUntilMs.set(origin, untilMs)
   }
 
   /** Everything that was held is others' by now. */
@@ -75,6 +84,11 @@ export class HostHandover {
       this.#awayUntilMs.set(origin, Date.now() + keepAwayMs)
       this.#leaving.delete(origin)
     }
+  }
+
+  #paused(): Set<string> {
+    const paused = this.#context.hosts.describe().filter((host) => host.notBeforeMs !== undefined)
+    return new Set(paused.map(({ origin }) => origin))
   }
 
   #inFlight(): Map<string, number> {

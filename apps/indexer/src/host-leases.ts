@@ -1,6 +1,6 @@
 // Which hosts this process may ask: hosts in, those that are leased to it out, with what is known of them.
 // A host has one asker per egress, so its limits for an address hold. A lease stays until it is given away or its process ends.
-import { ask } from './database-transact.ts'
+import { ask, transact } from './database-transact.ts'
 import type { StateContext } from './state.ts'
 import { step } from './steps.ts'
 
@@ -9,7 +9,16 @@ export interface RememberedHost {
   hostId: number
   origin: string
   coolUntil: Date | null
-  limits: { limit?: number; windowMs?: number; deadSince?: string } | null
+  limits: RememberedLimits | null
+}
+
+/** Times as text, for people who look. */
+export interface RememberedLimits {
+  limit?: number
+  windowMs?: number
+  deadSince?: string
+  notBefore?: string
+  slowed?: { scale: number; at: string }
 }
 
 export function createHostLeases({ database: { pool }, tenure, leased }: StateContext) {
@@ -35,6 +44,27 @@ export function createHostLeases({ database: { pool }, tenure, leased }: StateCo
         text: `delete from host_leases where host_id = any($1) and egress = $2 and process = $3`,
         values: [hostIds, tenure.egress, tenure.process],
       })
+    },
+
+    /**
+     * Gives back a host that does not answer us and that a living process behind another address has too: the last one that has it
+     * decides whether it is dead. False when that is us.
+     */
+    async leaveToOthers(hostId: number): Promise<boolean> {
+      const values = [hostId, tenure.egress, tenure.process]
+      const left = await transact(pool, async (client) => {
+        await client.query(`select from hosts where id = $1 for no key update`, [hostId]) // one after the other
+        return (await client.query(leaveLease, values)).rowCount === 1
+      })
+      if (left) leased.delete(hostId)
+      return left
+    },
+
+    /** For who is done with asking while its process goes on: others may ask all of its hosts. */
+    async dropAllHosts(): Promise<void> {
+      leased.clear()
+      const text = `delete from host_leases where process = $1`
+      await ask(pool, { text, values: [tenure.process] })
     },
 
     /** Tells the others that we find no host to ask. */
@@ -67,6 +97,13 @@ const insertLeases = `
   )
   select h.id as "hostId", h.origin, h.cool_until as "coolUntil", h.limits from taken join hosts h on h.id = taken.host_id`
 
+const isAlive = `beat_at > now() - dead_after_ms * interval '1 millisecond'`
+
+const leaveLease = `
+  delete from host_leases where host_id = $1 and egress = $2 and process = $3 and exists (
+    select from host_leases l join processes p on p.id = l.process where l.host_id = $1 and l.egress <> $2 and ${isAlive}
+  )`
+
 const countIdle = `
   select count(*)::int as peers from processes
-  where id <> $1 and egress = $2 and idle_since is not null and beat_at > now() - dead_after_ms * interval '1 millisecond'`
+  where id <> $1 and egress = $2 and idle_since is not null and ${isAlive}`

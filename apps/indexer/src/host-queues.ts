@@ -58,8 +58,9 @@ export class HostQueues {
     const { state, hosts, retry } = this.#context
     this.#dropIfLost()
     const diedBeforeMs = Date.now() - patienceMs(retry)
-    // One repo that fails and is tried again does not make its host dead: only failures in a row do, which cool it down.
-    const failing = hosts.describe().filter((host) => host.state !== 'ok')
+    // One repo that fails and is tried again does not make its host dead: only failures in a row do, which cool it down. One
+    // that was dead before a restart may be back: it is asked once before it is given up.
+    const failing = hosts.describe().filter((host) => host.state !== 'ok' && host.failedHere)
     const dead = new Map(failing.map(({ origin, deadSinceMs }) => [origin, deadSinceMs]))
     const held = await this.#leaseFree(
       (await state.hostsWithWork()).filter(({ origin }) => !this.#handover.isAway(origin)),
@@ -107,8 +108,14 @@ export class HostQueues {
     origin: string
     deadSinceMs: number
   }): Promise<void> {
-    const { state, hosts, log } = this.#context
+    const { state, hosts, log, retry } = this.#context
     await this.#release([origin])
+    if (await state.leaveToOthers(hostId)) {
+      hosts.setWork(origin, false)
+      this.#handover.keepAway(origin, Date.now() + patienceMs(retry))
+      log.warn({ host: origin }, 'a host does not answer this process: it is left to those behind another address')
+      return
+    }
     const message = `${origin} has not answered since ${new Date(deadSinceMs).toISOString()}`
     const repos = await state.failHost(hostId, { code: 'HostDead', message, retryAt: failedRetryAt() })
     hosts.setWork(origin, false)

@@ -21,6 +21,12 @@ export interface PaceLimits {
   readonly resetMarginMs: number
 }
 
+/** A part of the pace, which comes back from then on. */
+export interface Slowed {
+  scale: number
+  atMs: number
+}
+
 /** Requests remembered by their time; an answer that is older than all of them says nothing about what is left. */
 const rememberedSends = 128
 
@@ -37,7 +43,8 @@ export class Bucket {
   private burstMs = 0
   /** When the next request is due at an even pace (the theoretical arrival time of GCRA). */
   private dueMs = 0
-  private notBeforeMs = 0
+  /** The end of a pause that the host asked for. */
+  notBeforeMs = 0
   /** Until then what is left of a window that others used up too is spread over the rest of it. */
   private slowUntilMs = 0
   private slowIntervalMs = 0
@@ -115,6 +122,19 @@ export class Bucket {
   restore(limit: number, windowMs: number): void {
     this.limit = limit
     this.setPace(limit, windowMs)
+  }
+
+  /** The pace after an unforeseen 429, as it was lowered last. */
+  get slowed(): Slowed | undefined {
+    return this.scale < 1 ? { scale: this.scale, atMs: this.scaledAtMs } : undefined
+  }
+
+  /** What was asked for before a restart, or of another process. */
+  restorePause(notBeforeMs: number, slowed: Slowed | undefined): void {
+    this.notBeforeMs = Math.max(this.notBeforeMs, notBeforeMs)
+    if (slowed === undefined || slowed.atMs < this.scaledAtMs) return
+    this.scale = slowed.scale
+    this.scaledAtMs = slowed.atMs
   }
 
   /** Another process asked this host until now: there is no burst left, whatever it left unused. */

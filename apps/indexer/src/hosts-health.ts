@@ -27,6 +27,8 @@ export class Health {
   coolUntilMs = 0
   /** Of the failures in a row, the first; the host may have died then. */
   deadSinceMs: number | undefined
+  /** A failure was met since the host was restored or taken over: the time in which nobody asked says nothing of the host. */
+  failedHere = false
   private readonly limits: HealthLimits
   private answered = false
   private probing = false
@@ -77,6 +79,7 @@ export class Health {
       return
     }
     this.answered = true
+    this.failedHere = true
     this.failures++
     this.deadSinceMs ??= nowMs
     this.countOutcome(1)

@@ -49,3 +49,28 @@ it('a restart goes on to spare dead hosts and to keep limits, and the table show
   const after = await database.pool.query('select failures, cool_until, seen_at from hosts where origin = $1', [dead])
   expect(after.rows).toEqual([{ failures: 0, cool_until: null, seen_at: expect.any(Date) }])
 })
+
+it('a pause that a host asked for outlives a restart, and so does the lower pace after it', async () => {
+  await using database = await openTestDatabase({ migrated: true })
+  await transact(database.pool, async (client) => void (await ensureHosts(client, [limiting])))
+  const startMs = Date.now()
+  let nowMs = startMs
+  const now = () => nowMs
+  const before = createHosts({ now, maxInFlight: 8 })
+  {
+    await using _memory = await keepHosts(before, database)
+    before.setWork(limiting, 100)
+    before.next()
+    const rateLimit = { retryAfterMs: 300_000 }
+    before.seen({ origin: limiting, kind: 'repo', status: 429, rateLimit, requestedAtMs: nowMs })
+  }
+  nowMs += 5_000
+  const hosts = createHosts({ now, maxInFlight: 8 })
+  await using _memory = await keepHosts(hosts, database)
+  hosts.setWork(limiting, 100)
+  expect(hosts.next()).toEqual({ waitMs: 301_000 - 5_000 })
+  nowMs = startMs + 301_000
+  expect(hosts.next()).toEqual({ origin: limiting })
+  expect(hosts.describe()[0]?.requestsPerSecond).toBeCloseTo(before.describe()[0]?.requestsPerSecond ?? 0)
+  expect(hosts.describe()[0]?.requestsPerSecond).toBeLessThan(15) // of 20
+})

@@ -3,7 +3,7 @@
 // changed is written. Loss of the last seconds costs a few requests, so nothing waits for these writes.
 import type { Database } from './database.ts'
 import { ask } from './database-transact.ts'
-import type { RememberedHost } from './host-leases.ts'
+import type { RememberedHost, RememberedLimits } from './host-leases.ts'
 import type { HostRow, Hosts, RestoredHost } from './hosts.ts'
 
 export interface HostsMemory extends AsyncDisposable {
@@ -66,22 +66,27 @@ export async function keepHosts(hosts: Hosts, { pool }: Database): Promise<Hosts
 
 /** As the scheduler takes it up. */
 export function restored({ origin, coolUntil, limits }: Omit<RememberedHost, 'hostId'>): RestoredHost {
-  const { limit, windowMs = 0, deadSince } = limits ?? {}
+  const { limit, windowMs = 0, deadSince, notBefore, slowed } = limits ?? {}
   return {
     origin,
     limit: windowMs > 0 ? limit : undefined,
     windowMs,
     coolUntilMs: coolUntil?.getTime(),
     deadSinceMs: deadSince === undefined ? undefined : Date.parse(deadSince),
+    notBeforeMs: notBefore === undefined ? undefined : Date.parse(notBefore),
+    slowed: slowed && { scale: slowed.scale, atMs: Date.parse(slowed.at) },
   }
 }
 
 /** What is worth remembering; `remaining` is not, it is stale at once. */
-function limitsOf({ state, limit, windowMs, deadSinceMs }: HostRow): string {
-  return JSON.stringify({
+function limitsOf({ state, limit, windowMs, deadSinceMs, notBeforeMs, slowed }: HostRow): string {
+  const remembered: RememberedLimits = {
     ...(limit === undefined ? {} : { limit, windowMs }),
     ...(state === 'ok' || deadSinceMs === undefined ? {} : { deadSince: new Date(deadSinceMs).toISOString() }),
-  })
+    ...(notBeforeMs === undefined ? {} : { notBefore: new Date(notBeforeMs).toISOString() }),
+    ...(slowed === undefined ? {} : { slowed: { scale: slowed.scale, at: new Date(slowed.atMs).toISOString() } }),
+  }
+  return JSON.stringify(remembered)
 }
 
 /** As many as the scheduler remembers; those that have waited longest to be asked last. Scans `hosts`, once a run. */

@@ -196,6 +196,20 @@ describe('the scheduler', () => {
     expect(hosts.describe()[1]?.requestsPerSecond).toBeLessThan(1)
   })
 
+  it('does not hold against a host that comes back what it did before another process had it', () => {
+    const { hosts } = open({ limits: unpacedHosts })
+    hosts.setWork(a, 10)
+    const failedHere = () => hosts.describe().find(({ origin }) => origin === a)?.failedHere
+    for (let failure = 0; failure < 5; failure++) {
+      expect(hosts.next()).toEqual({ origin: a })
+      hosts.finished(a, { error: new IndexerError('ConnectFailed', 'refused') })
+    }
+    expect(failedHere()).toBe(true)
+    const well = { limit: undefined, windowMs: 0, deadSinceMs: undefined, coolUntilMs: undefined }
+    hosts.restore({ origin: a, ...well, takenOver: true })
+    expect(failedHere()).toBe(false)
+  })
+
   it('forgets idle hosts when strangers name too many, and none that is cooling or has work', () => {
     const { hosts } = open({ limits: { maxHosts: 100 } })
     hosts.setWork(a, 10)

@@ -2,7 +2,7 @@
 // In: hosts with work, what answers say, outcomes, a clock. Out: the host whose turn it is, or how long to wait. Pure: no
 // timers, no I/O, and its memory is that of the hosts, however many repos wait. The surprise is the order: half of the slots
 // are shared evenly; the other half goes to the hosts with the most work per allowed request, for they will end last.
-import { Bucket, type PaceLimits } from './hosts-bucket.ts'
+import { Bucket, type PaceLimits, type Slowed } from './hosts-bucket.ts'
 import { Health, type HealthLimits, type HostState } from './hosts-health.ts'
 import { Heap } from './hosts-heap.ts'
 import { type TurnResult, turnOutcome } from './hosts-outcome.ts'
@@ -82,12 +82,19 @@ export interface HostRow {
   limit: number | undefined
   windowMs: number
   remaining: number | undefined
+  /** The end of a pause that the host asked for. */
+  notBeforeMs: number | undefined
+  slowed: Slowed | undefined
   failures: number
   deadSinceMs: number | undefined
+  /** False: all that is known of its death was restored. */
+  failedHere: boolean
   coolUntilMs: number | undefined
 }
 
-export interface RestoredHost extends Pick<HostRow, 'origin' | 'limit' | 'windowMs' | 'deadSinceMs' | 'coolUntilMs'> {
+export interface RestoredHost
+  extends Pick<HostRow, 'origin' | 'limit' | 'windowMs' | 'deadSinceMs' | 'coolUntilMs'>,
+    Partial<Pick<HostRow, 'notBeforeMs' | 'slowed'>> {
   takenOver?: boolean
 }
 
@@ -246,14 +253,19 @@ class Scheduler {
       limit: repo.limit,
       windowMs: repo.windowMs,
       remaining: repo.remaining,
+      notBeforeMs: repo.notBeforeMs > nowMs ? repo.notBeforeMs : undefined,
+      slowed: repo.slowed,
       failures: health.failures,
       deadSinceMs: health.deadSinceMs,
+      failedHere: health.failedHere,
       coolUntilMs: health.coolUntilMs > nowMs ? health.coolUntilMs : undefined,
     }))
   }
 
-  restore({ origin, limit, windowMs, deadSinceMs, coolUntilMs, takenOver }: RestoredHost): void {
+  restore({ origin, limit, windowMs, deadSinceMs, coolUntilMs, takenOver, ...pace }: RestoredHost): void {
     const host = this.host(origin)
+    host.repo.restorePause(pace.notBeforeMs ?? 0, pace.slowed)
+    host.health.failedHere = false // also where it was ours before, and another process has had answers since
     if (limit !== undefined) host.repo.restore(limit, windowMs)
     if (takenOver) host.repo.takeOver(this.now())
     if (deadSinceMs !== undefined && coolUntilMs !== undefined) host.health.restore(deadSinceMs, coolUntilMs)

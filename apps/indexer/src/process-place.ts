@@ -8,18 +8,21 @@ export function placeOf(pid: number): string {
   return `${hostname()} ${pidSpace()} ${pid} ${startOf(pid) ?? '?'}`
 }
 
-/** False also for places that cannot be seen from here. A stopped process is not gone. */
-export function isGone(place: string): boolean {
+/** False also for places that cannot be seen from `here`, or where nothing can be seen. A stopped process is not gone. */
+export function isGone(place: string, here = pidSpace()): boolean {
   const [machine, space, pid, start] = place.split(' ')
-  return machine === hostname() && space === pidSpace() && startOf(Number(pid)) !== start
+  return machine === hostname() && here !== unknown && space === here && startOf(Number(pid)) !== start
 }
+
+/** A system without /proc: there a dead process is known by its beat alone. */
+const unknown = 'unknown'
 
 function pidSpace(): string {
   try {
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
     return `${boot}:${readlinkSync('/proc/self/ns/pid')}`
   } catch {
-    return 'unknown'
+    return unknown
   }
 }
 

@@ -32,7 +32,7 @@ export async function beat(pool: Pool, process: number): Promise<boolean> {
 
 /** A clean end gives back everything at once. */
 export async function removeProcess(pool: Pool, process: number): Promise<void> {
-  await sweep(pool, [process], counterWriter(process, 0))
+  await sweep(pool, { gone: [process], silent: [] }, counterWriter(process, 0))
 }
 
 /** Gives back what dead processes held: claims, hosts, leases. Returns the number of claims. */
@@ -43,11 +43,9 @@ export async function releaseDead({ pool, session }: Database, process: number):
   if (dead.length === 0 && orphans.rowCount === 0) return 0
   const sessions = dead.map((row) => row.session).filter((one) => one !== null && one !== session)
   if (sessions.length > 0) await ask(pool, { text: endSessions, values: [sessions] })
-  return await sweep(
-    pool,
-    dead.map((row) => row.id),
-    counterWriter(process, 0),
-  )
+  const gone = dead.filter((row) => !row.silent).map((row) => row.id)
+  const silent = dead.filter((row) => row.silent).map((row) => row.id)
+  return await sweep(pool, { gone, silent }, counterWriter(process, 0))
 }
 
 interface ProcessRow {
@@ -59,8 +57,12 @@ interface ProcessRow {
 
 const insertRow = `insert into processes (egress, place, session, dead_after_ms) values ($1, $2, $3, $4) returning id`
 
-const listProcesses = `
-  select id, place, session, beat_at < now() - dead_after_ms * interval '1 millisecond' as silent from processes where id <> $1`
+const isSilent = `beat_at < now() - dead_after_ms * interval '1 millisecond'`
+
+const listProcesses = `select id, place, session, ${isSilent} as silent from processes where id <> $1`
+
+// Silent ones may have beaten since they were looked at: one that was stopped and goes on keeps what it holds.
+const deleteDead = `delete from processes where id = any($1) or (id = any($2) and ${isSilent})`
 
 // Needs the same role, or pg_signal_backend; the connections of others are left alone. Each is waited for (a second at most), so
 // that its locks are free.
@@ -87,9 +89,9 @@ const releaseOrphans = `
   from orphan where r.id = orphan.id
   returning r.state`
 
-async function sweep(pool: Pool, dead: number[], writer: number): Promise<number> {
+async function sweep(pool: Pool, dead: { gone: number[]; silent: number[] }, writer: number): Promise<number> {
   return await transact(pool, async (client: PoolClient) => {
-    await client.query(`delete from processes where id = any($1)`, [dead])
+    await client.query(deleteDead, [dead.gone, dead.silent])
     const { rows } = await client.query<{ state: 'waiting' | 'stale' }>(releaseOrphans)
     await client.query(`delete from host_leases l where not exists (select from processes p where p.id = l.process)`)
     await client.query(`delete from leases l where not exists (select from processes p where p.id = l.process)`)

@@ -171,9 +171,14 @@ async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise
   await using memory = await keepHosts(hosts, database)
   const plcUrl = options.plcExport ? options.plc[0] : undefined
   await using directory = plcUrl ? openLocalDirectory({ database, state, http, plcUrl, log: io.log }) : undefined
-  await using pool = startPool(options, parts, { ...io, hosts })
+  const stop = new AbortController()
+  const crawlIo = { ...io, hosts, signal: AbortSignal.any([io.signal, stop.signal]) }
+  await using pool = startPool(options, parts, crawlIo)
   await using _display = showProgress(parts, io)
-  await crawl(assemble(options, parts, { ...io, hosts, pool, directory, saveHosts: memory.save }), parts.progress)
+  await crawl(
+    { ...assemble(options, parts, { ...crawlIo, pool, directory, saveHosts: memory.save }), stop },
+    parts.progress,
+  )
   io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
 }
 
@@ -220,7 +225,7 @@ interface CrawlIo extends RunIo {
   saveHosts: () => Promise<void>
 }
 
-function assemble(options: RunOptions, parts: Parts, io: CrawlIo): CrawlContext {
+function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlContext, 'stop'> {
   const { log, signal, hosts, pool, directory, saveHosts } = io
   const { http, state, writer, metrics, budget, spills } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
