@@ -114,6 +114,45 @@ test('a column of another type takes the place of its namesake, also under a vie
   ])
 })
 
+test('a column of another type whose view reads the same is still there to be read', async () => {
+  await using database = await openWith(await resolveConfig({ collections: { [like]: { columns: { n: 'text' } } } }))
+  const retyped = await resolveConfig({ collections: { [like]: { columns: { n: 'int8' } } } })
+  expect(await staleAfter(database, retyped)).toEqual(['0.test missing-column'])
+  expect((await database.pool.query('select n from "like"')).rows).toEqual([{ n: null }])
+})
+
+test('a column that comes back with another type takes the place of the one that stayed', async () => {
+  const columns = (extra: object) => ({ [like]: { columns: { created_at: 'timestamptz', ...extra } } })
+  await using database = await openWith(await resolveConfig({ collections: columns({ subject: 'jsonb' }) }))
+  await database.pool.query(`update like_rows set subject = '{}'`)
+  expect(await staleAfter(database, await resolveConfig({ collections: columns({}) }))).toEqual([])
+  const back = await resolveConfig({ collections: columns({ subject: 'text' }) })
+  expect(await staleAfter(database, back)).toEqual(['0.test missing-column'])
+  expect((await database.pool.query('select subject from "like"')).rows).toEqual([{ subject: null }])
+})
+
+test('a table name of one collection is refused for another, and nothing is changed', async () => {
+  await using database = await openWith(await resolveConfig({ collections: likes }))
+  const other = 'com.example.like'
+  const config = await resolveConfig({
+    collections: { [other]: { columns: { created_at: 'timestamptz' } }, [post]: {} },
+  })
+  const refusal = { code: 'BadConfig', message: expect.stringMatching(`${like}.*${other}`) }
+  await expect(applySchema(database, { config })).rejects.toMatchObject(refusal)
+  await expect(estimateChanges(database, config)).rejects.toMatchObject(refusal)
+  expect((await database.pool.query('select name from collections')).rows).toEqual([{ name: 'like' }])
+  const named = await resolveConfig({ collections: { [other]: { table: 'other_like', columns: {} } } })
+  expect((await applySchema(database, { config: named })).created).toEqual(['other_like'])
+  await expect(applySchema(database, { config })).rejects.toMatchObject(refusal) // its rows are there still
+})
+
+test('a collection that loses its own table is filled into the generic one that was there', async () => {
+  await using database = await openWith(await resolveConfig({ collections: { ...likes, '*': 'json' } }))
+  const generic = await resolveConfig({ collections: { '*': 'json' } })
+  expect(await staleAfter(database, generic)).toEqual(['0.test missing-collection'])
+  expect(await staleAfter(database, generic)).toEqual([])
+})
+
 test('a view that something of the user depends on is not dropped behind their back', async () => {
   await using database = await openWith(await resolveConfig({ collections: likes }))
   await database.pool.query('create view mine as select did from "like"')
