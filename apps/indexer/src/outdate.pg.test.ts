@@ -6,6 +6,7 @@ import { openLog } from './log.ts'
 import { outdateRepos } from './outdate.ts'
 import { estimateChanges, refetchCost } from './outdate-estimate.ts'
 import { applySchema } from './schema.ts'
+import { openState } from './state.ts'
 import { describeChanges } from './tables-verb.ts'
 import { openTestDatabase, type TestDatabase } from './testing-database.ts'
 import { insertRepos } from './testing-rows.ts'
@@ -151,6 +152,33 @@ test('a collection that loses its own table is filled into the generic one that 
   const generic = await resolveConfig({ collections: { '*': 'json' } })
   expect(await staleAfter(database, generic)).toEqual(['0.test missing-collection'])
   expect(await staleAfter(database, generic)).toEqual([])
+})
+
+test('a repo that is gone while the config changes is fetched again when it comes back', async () => {
+  await using database = await openWith(await resolveConfig({ collections: likes }))
+  const config = await resolveConfig({ collections: { [like]: { columns: { created_at: 'timestamptz', n: 'int8' } } } })
+  await database.pool.query(`update repos set resolved_at = now()`)
+  const state = await openState(database)
+  await state.readSource('relay')
+  const listed = (as: { active: boolean; status?: string; rev?: string }) => {
+    return { source: 'relay', cursor: 'c', finished: false, repos: [0, 3].map((i) => ({ did: makeDid(i), ...as })) }
+  }
+  expect(await state.commitPage(listed({ active: false, status: 'deactivated' }))).toMatchObject({ retired: 2 })
+  await state.end()
+  await applySchema(database, { config })
+  expect(await outdateRepos(database, { config, process: 1 })).toMatchObject([{ repos: 0 }])
+  const back = await openState(database)
+  await back.readSource('relay')
+  expect(await back.commitPage(listed({ active: true, rev: '3jzfcijpj2z2a' }))).toMatchObject({ revived: 2 })
+  expect(await back.readBalance()).toMatchObject({ done: 3, stale: 1, gone: 0 })
+  await back.end()
+  const { rows } = await database.pool.query(
+    `select handle, state, stale_reason as why from repos where handle in ('0.test', '3.test') order by handle`,
+  )
+  expect(rows).toEqual([
+    { handle: '0.test', state: 'stale', why: 'missing-column' },
+    { handle: '3.test', state: 'done', why: null },
+  ])
 })
 
 test('a view that something of the user depends on is not dropped behind their back', async () => {
