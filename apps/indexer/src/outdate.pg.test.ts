@@ -5,7 +5,7 @@ import { resolveConfig } from './config-resolve.ts'
 import { openLog } from './log.ts'
 import { outdateRepos } from './outdate.ts'
 import { estimateChanges, refetchCost } from './outdate-estimate.ts'
-import { applySchema } from './schema.ts'
+import { applySchema, confirmSchema } from './schema.ts'
 import { openState } from './state.ts'
 import { describeChanges } from './tables-verb.ts'
 import { openTestDatabase, type TestDatabase } from './testing-database.ts'
@@ -179,6 +179,29 @@ test('a repo that is gone while the config changes is fetched again when it come
     { handle: '0.test', state: 'stale', why: 'missing-column' },
     { handle: '3.test', state: 'done', why: null },
   ])
+})
+
+test('a changed config waits for the processes that work with the one before; the same config starts beside them', async () => {
+  const before = await resolveConfig({ collections: likes })
+  await using database = await openWith(before)
+  const state = await openState(database)
+  const changed = [{ [post]: {} }, { ...likes, [post]: {} }, { [like]: {} }, { ...likes, '*': 'json' }]
+  for (const collections of changed) {
+    const applying = applySchema(database, { config: await resolveConfig({ collections }) })
+    await expect(applying).rejects.toMatchObject({
+      code: 'DatabaseBusy',
+      message: expect.stringContaining('another config'),
+    })
+  }
+  expect(await applySchema(database, { config: before })).toEqual({ created: [], changed: [], removed: [] })
+  await confirmSchema(database, before)
+
+  await database.pool.query(`update processes set beat_at = now() - interval '1 hour'`) // dead, and nobody has noticed
+  const config = await resolveConfig({ collections: { ...likes, [post]: {} } })
+  expect(await applySchema(database, { config })).toMatchObject({ created: ['post'] })
+  await expect(confirmSchema(database, before)).rejects.toMatchObject({ code: 'DatabaseBusy' })
+  await confirmSchema(database, config)
+  await state.end()
 })
 
 test('a view that something of the user depends on is not dropped behind their back', async () => {

@@ -77,6 +77,17 @@ function sourceOf({ name, type, paths, part }: Column): string {
   return JSON.stringify([name, type, paths, part])
 }
 
+/** Whether a config is another than the one that was applied last; false also when there was none. */
+export function isOtherConfig(config: Config, applied: ReadonlyMap<string, AppliedTable>): boolean {
+  if (applied.size === 0) return false
+  const wanted = [...applied.values()].filter((table) => !table.removed)
+  const isAsBefore = ({ name, version, collections }: Table) =>
+    wanted.some(
+      (one) => one.name === name && one.version === version && String(one.collections) === String(collections),
+    )
+  return wanted.length !== config.tables.length || !config.tables.every(isAsBefore)
+}
+
 export function createSchemaChanges(schema: string): string {
   return `create table if not exists ${schema}.schema_changes (
   id bigint generated always as identity primary key,

@@ -7,7 +7,15 @@ import type { Config, Table } from './config.ts'
 import { sqlState } from './database-errors.ts'
 import { transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
-import { type AppliedTable, createSchemaChanges, recordWork, refuseReusedNames, workFor } from './schema-changes.ts'
+import { livingPlaces } from './processes.ts'
+import {
+  type AppliedTable,
+  createSchemaChanges,
+  isOtherConfig,
+  recordWork,
+  refuseReusedNames,
+  workFor,
+} from './schema-changes.ts'
 import { distributeTables } from './schema-citus.ts'
 import { functionStatements } from './schema-functions.ts'
 import {
@@ -32,7 +40,10 @@ export interface SchemaChange {
   removed: string[]
 }
 
-/** Throws `SchemaInUse` when a view must change that something of the user's depends on, `BadConfig` for a table name that is another collection's. */
+/**
+ * Throws `SchemaInUse` when a view must change that something of the user's depends on, `BadConfig` for a table name that is
+ * another collection's, `DatabaseBusy` when the config has changed and a process works with the one before.
+ */
 export async function applySchema(
   database: { pool: Pool; schema: string },
   { config, citus = false }: { config: Config; citus?: boolean },
@@ -58,6 +69,7 @@ export async function applySchemaIn(
   await openBooks(client, schema)
   const applied = await readApplied(client, schema)
   refuseReusedNames(config, applied)
+  if (!replaced && isOtherConfig(config, applied)) await checkNobodyWorks(client)
   for (const statement of functionStatements(schema)) await client.query(statement)
   for (const view of stateViewStatements(schema)) await makeStateView(client, schema, { ...view, replaced })
   const change: SchemaChange = { created: [], changed: [], removed: [] }
@@ -69,6 +81,24 @@ export async function applySchemaIn(
     change.removed.push(name)
   }
   return change
+}
+
+/** Repos that others write with the config before would be done without what this one wants. */
+async function checkNobodyWorks(client: PoolClient): Promise<void> {
+  const [place] = await livingPlaces(client)
+  if (place === undefined) return
+  const message = `another process works on this database with another config (${place}): stop it, then start again`
+  throw new IndexerError('DatabaseBusy', message, { details: { place } })
+}
+
+/** For a process that has registered: from now on nobody changes the config, so one look is enough. Throws `DatabaseBusy`. */
+export async function confirmSchema(database: { pool: Pool; schema: string }, config: Config): Promise<void> {
+  const applied = await transact(database.pool, async (client) => {
+    await openBooks(client, database.schema)
+    return await readApplied(client, database.schema)
+  })
+  if (!isOtherConfig(config, applied)) return
+  throw new IndexerError('DatabaseBusy', 'another process has started meanwhile with another config: start again')
 }
 
 /** Where it is written what was applied; whoever has opened them is alone with them until the transaction ends. */
