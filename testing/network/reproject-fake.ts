@@ -1,5 +1,5 @@
 // Crawls of a fake network with an archive, and what readers see of them: a network in, lines to compare out. A change of the config
-// that needs everything: more columns, another collection, all others into one table.
+// that needs everything: more columns, another collection, all others into one table; one that changes a type alone; and one that is refused.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,6 +18,8 @@ const configs = {
   after: `${like(`, subject_uri: { type: 'at-uri', path: 'subject.uri' }`, `, 'subject_uri'`)},
     'app.bsky.feed.post': { columns: { text: 'text', created_at: 'timestamptz' }, json: true, indexes: ['created_at'] },
     'app.bsky.graph.follow': { columns: { subject: 'did' }, indexes: ['subject'] }, '*': 'json'`,
+  retyped: `${like('', '')}, 'app.bsky.feed.post': { columns: { text: 'text', reply: 'text' } }`,
+  renamed: `'app.bsky.graph.follow': { table: 'post', columns: { subject: 'did' } }`,
 }
 export type ConfigName = keyof typeof configs
 

@@ -195,3 +195,39 @@ test('a view of the user over a table stops the swap; without it only the swap i
   expect((await reproject(place, 'after')).reprojected).toBe(0)
   expect(compareLines(after, await readAll(place.database))).toEqual([])
 }, 240_000)
+
+test('repos that are gone remember what they lack, and forget what the archive gives them', async () => {
+  await using place = await openPlace()
+  await crawl(network, place, { config: 'before' })
+  const { pool } = place.database
+  const { rows } = await pool.query<{ did: string }>(
+    `select did from repos r where state = 'done' and exists (select from like_rows t where t.repo = r.id) order by id limit 2`,
+  )
+  const [missing = '', archived = ''] = rows.map(({ did }) => did)
+  await rm(archivePath(place.archive, missing))
+  await pool.query(`update repos set state = 'gone', status = 'deactivated' where did in ($1, $2)`, [missing, archived])
+  await pool.query(`update repos set stale_reason = 'missing-column' where did = $1`, [archived])
+  expect(await reproject(place, 'after')).toMatchObject({ carried: { ArchiveMissing: 1 }, stale: 0 })
+  const { rows: left } = await pool.query(
+    `select did, stale_reason as why from repos where state = 'gone' and did in ($1, $2) order by id`,
+    [missing, archived],
+  )
+  expect(left).toEqual([
+    { did: missing, why: 'missing-column' },
+    { did: archived, why: null },
+  ])
+}, 240_000)
+
+test('a column of another type is not taken over, though Postgres stores both as text; a reused table name is refused', async () => {
+  await using place = await openPlace()
+  await crawl(network, place, { config: 'before' })
+  const replies = async () =>
+    (await place.database.pool.query(`select count(text)::int as texts, count(reply)::int as replies from post`))
+      .rows[0]
+  const { texts, replies: before } = await replies()
+  expect(before).toBeGreaterThan(0)
+  await expect(reproject(place, 'renamed')).rejects.toMatchObject({ code: 'BadConfig' })
+  await rm(place.archive, { recursive: true })
+  expect((await reproject(place, 'retyped')).reprojected).toBe(0)
+  expect(await replies()).toEqual({ texts, replies: 0 })
+}, 240_000)

@@ -67,7 +67,7 @@ export const errorCodes = {
   ArchiveOutdated: 'fail-repo',
   /** An archived CAR is cut short or cannot be read. As with `ArchiveMissing`; the next fetch of the repo replaces it. */
   ArchiveDamaged: 'fail-repo',
-  /** `reproject` wants the database for itself, and another indexer process works on it; or the other way round. Wait, or stop that. */
+  /** `reproject`, or a changed config, wants the database for itself, and another indexer process works on it; or the other way round. Wait, or stop that. */
   DatabaseBusy: 'stop-run',
 
   // One record: project/. It is a row in `rejects` with its bytes; `rejects replay` tries it again.

@@ -6,7 +6,7 @@ import { ask } from './database-transact.ts'
 import { defaultHostLimits } from './hosts.ts'
 import { concernedWhere } from './outdate.ts'
 import { readApplied } from './schema.ts'
-import { readWork, type SchemaWork, workFor } from './schema-changes.ts'
+import { readWork, refuseReusedNames, type SchemaWork, workFor } from './schema-changes.ts'
 
 export interface RefetchCost {
   repos: number
@@ -32,6 +32,7 @@ export async function estimateChanges(database: Database, config: Config): Promi
   })
   if (there[0]?.is !== true) return nothing
   const applied = await readApplied(pool, schema)
+  refuseReusedNames(config, applied)
   const work = [...(await readWork(pool, schema)), ...config.tables.flatMap((table) => workFor(table, config, applied))]
   const exists = (name: string) => applied.values().some(({ rowsName }) => rowsName === name)
   const concerned = work.flatMap((change) => {

@@ -5,7 +5,8 @@ import { resolveConfig } from './config-resolve.ts'
 import { openLog } from './log.ts'
 import { outdateRepos } from './outdate.ts'
 import { estimateChanges, refetchCost } from './outdate-estimate.ts'
-import { applySchema } from './schema.ts'
+import { applySchema, confirmSchema } from './schema.ts'
+import { openState } from './state.ts'
 import { describeChanges } from './tables-verb.ts'
 import { openTestDatabase, type TestDatabase } from './testing-database.ts'
 import { insertRepos } from './testing-rows.ts'
@@ -112,6 +113,95 @@ test('a column of another type takes the place of its namesake, also under a vie
   expect((await database.pool.query('select created_at, extra from "like"')).rows).toEqual([
     { created_at: null, extra: null },
   ])
+})
+
+test('a column of another type whose view reads the same is still there to be read', async () => {
+  await using database = await openWith(await resolveConfig({ collections: { [like]: { columns: { n: 'text' } } } }))
+  const retyped = await resolveConfig({ collections: { [like]: { columns: { n: 'int8' } } } })
+  expect(await staleAfter(database, retyped)).toEqual(['0.test missing-column'])
+  expect((await database.pool.query('select n from "like"')).rows).toEqual([{ n: null }])
+})
+
+test('a column that comes back with another type takes the place of the one that stayed', async () => {
+  const columns = (extra: object) => ({ [like]: { columns: { created_at: 'timestamptz', ...extra } } })
+  await using database = await openWith(await resolveConfig({ collections: columns({ subject: 'jsonb' }) }))
+  await database.pool.query(`update like_rows set subject = '{}'`)
+  expect(await staleAfter(database, await resolveConfig({ collections: columns({}) }))).toEqual([])
+  const back = await resolveConfig({ collections: columns({ subject: 'text' }) })
+  expect(await staleAfter(database, back)).toEqual(['0.test missing-column'])
+  expect((await database.pool.query('select subject from "like"')).rows).toEqual([{ subject: null }])
+})
+
+test('a table name of one collection is refused for another, and nothing is changed', async () => {
+  await using database = await openWith(await resolveConfig({ collections: likes }))
+  const other = 'com.example.like'
+  const config = await resolveConfig({
+    collections: { [other]: { columns: { created_at: 'timestamptz' } }, [post]: {} },
+  })
+  const refusal = { code: 'BadConfig', message: expect.stringMatching(`${like}.*${other}`) }
+  await expect(applySchema(database, { config })).rejects.toMatchObject(refusal)
+  await expect(estimateChanges(database, config)).rejects.toMatchObject(refusal)
+  expect((await database.pool.query('select name from collections')).rows).toEqual([{ name: 'like' }])
+  const named = await resolveConfig({ collections: { [other]: { table: 'other_like', columns: {} } } })
+  expect((await applySchema(database, { config: named })).created).toEqual(['other_like'])
+  await expect(applySchema(database, { config })).rejects.toMatchObject(refusal) // its rows are there still
+})
+
+test('a collection that loses its own table is filled into the generic one that was there', async () => {
+  await using database = await openWith(await resolveConfig({ collections: { ...likes, '*': 'json' } }))
+  const generic = await resolveConfig({ collections: { '*': 'json' } })
+  expect(await staleAfter(database, generic)).toEqual(['0.test missing-collection'])
+  expect(await staleAfter(database, generic)).toEqual([])
+})
+
+test('a repo that is gone while the config changes is fetched again when it comes back', async () => {
+  await using database = await openWith(await resolveConfig({ collections: likes }))
+  const config = await resolveConfig({ collections: { [like]: { columns: { created_at: 'timestamptz', n: 'int8' } } } })
+  await database.pool.query(`update repos set resolved_at = now()`)
+  const state = await openState(database)
+  await state.readSource('relay')
+  const listed = (as: { active: boolean; status?: string; rev?: string }) => {
+    return { source: 'relay', cursor: 'c', finished: false, repos: [0, 3].map((i) => ({ did: makeDid(i), ...as })) }
+  }
+  expect(await state.commitPage(listed({ active: false, status: 'deactivated' }))).toMatchObject({ retired: 2 })
+  await state.end()
+  await applySchema(database, { config })
+  expect(await outdateRepos(database, { config, process: 1 })).toMatchObject([{ repos: 0 }])
+  const back = await openState(database)
+  await back.readSource('relay')
+  expect(await back.commitPage(listed({ active: true, rev: '3jzfcijpj2z2a' }))).toMatchObject({ revived: 2 })
+  expect(await back.readBalance()).toMatchObject({ done: 3, stale: 1, gone: 0 })
+  await back.end()
+  const { rows } = await database.pool.query(
+    `select handle, state, stale_reason as why from repos where handle in ('0.test', '3.test') order by handle`,
+  )
+  expect(rows).toEqual([
+    { handle: '0.test', state: 'stale', why: 'missing-column' },
+    { handle: '3.test', state: 'done', why: null },
+  ])
+})
+
+test('a changed config waits for the processes that work with the one before; the same config starts beside them', async () => {
+  const before = await resolveConfig({ collections: likes })
+  await using database = await openWith(before)
+  const state = await openState(database)
+  const changed = [{ [post]: {} }, { ...likes, [post]: {} }, { [like]: {} }, { ...likes, '*': 'json' }]
+  for (const collections of changed) {
+    const applying = applySchema(database, { config: await resolveConfig({ collections }) })
+    await expect(applying).rejects.toMatchObject({
+      code: 'DatabaseBusy',
+      message: expect.stringContaining('another config'),
+    })
+  }
+  expect(await applySchema(database, { config: before })).toEqual({ created: [], changed: [], removed: [] })
+  await confirmSchema(database, before)
+
+  await database.pool.query(`update processes set beat_at = now() - interval '1 hour'`) // dead, and nobody has noticed
+  const config = await resolveConfig({ collections: { ...likes, [post]: {} } })
+  expect(await applySchema(database, { config })).toMatchObject({ created: ['post'] })
+  await expect(confirmSchema(database, before)).rejects.toMatchObject({ code: 'DatabaseBusy' })
+  await confirmSchema(database, config)
+  await state.end()
 })
 
 test('a view that something of the user depends on is not dropped behind their back', async () => {

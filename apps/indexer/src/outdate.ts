@@ -71,8 +71,7 @@ async function stepOn(
   if (from === undefined) return { to: change.last, marked: 0 } // another process has come to the end
   const to = from + window
   const where = concernedWhere(change, { config })
-  const marked =
-    where === undefined ? 0 : ((await client.query(markStale(where), [from, to, change.reason])).rowCount ?? 0)
+  const marked = where === undefined ? 0 : await markStale(client, where, [from, to, change.reason])
   if (to >= change.last) await client.query('delete from schema_changes where id = $1', [change.id])
   else await client.query('update schema_changes set done_to = $2 where id = $1', [change.id, to])
   const changes = new CounterChanges()
@@ -89,22 +88,35 @@ export async function outdateAmong(
 ): Promise<number> {
   const where = concernedWhere(work, { config, exists })
   if (where === undefined) return 0
-  const values = [0, Number.MAX_SAFE_INTEGER, work.reason]
-  const marked = (await client.query(markStale(`${among} and (${where})`), values)).rowCount ?? 0
+  const marked = await markStale(client, `${among} and (${where})`, [0, Number.MAX_SAFE_INTEGER, work.reason])
   const changes = new CounterChanges()
   changes.move('done', 'stale', marked)
   await changes.write(client, counterWriter(process, 0))
   return marked
 }
 
+/** Gives how many are stale now. One that is gone with its rows stays so: it only remembers why it is stale should it come back. */
+async function markStale(client: PoolClient, where: string, values: [number, number, string]): Promise<number> {
+  const { rows } = await client.query<{ marked: number }>(markConcerned(where), values)
+  return rows[0]?.marked ?? 0
+}
+
 /** In the order of ids, as every writer locks them. */
-function markStale(where: string): string {
+function markConcerned(where: string): string {
   return `
   with concerned as (
-    select id from repos r where id > $1 and id <= $2 and state = 'done' and (${where}) order by id for update
+    select id, state = 'done' as done from repos r
+    where id > $1 and id <= $2 and (${where}) and (
+      state = 'done' or state = 'gone' and rev is not null and coalesce(stale_reason not like 'missing-%', true))
+    order by id for update
+  ), marked as (
+    update repos r
+    set stale_reason = $3, state = case when c.done then 'stale' else r.state end,
+        retry_at = case when c.done then now() else r.retry_at end, attempts = case when c.done then 0 else r.attempts end
+    from concerned c where r.id = c.id
+    returning c.done
   )
-  update repos r set state = 'stale', stale_reason = $3, retry_at = now(), attempts = 0
-  from concerned c where r.id = c.id`
+  select count(*) filter (where done)::int8 as marked from marked`
 }
 
 /** A condition on `repos r`; undefined: the table was taken out of the config again. `exists`: tables that are there yet. */

@@ -38,7 +38,7 @@ export async function removeProcess(pool: Pool, process: number): Promise<void> 
 /** Gives back what dead processes held: claims, hosts, leases. Returns the number of claims. */
 export async function releaseDead({ pool, session }: Database, process: number): Promise<number> {
   const { rows } = await ask<ProcessRow>(pool, { text: listProcesses, values: [process] })
-  const dead = rows.filter((row) => row.silent || isGone(row.place))
+  const dead = rows.filter(isDead)
   const orphans = await ask(pool, findOrphans)
   if (dead.length === 0 && orphans.rowCount === 0) return 0
   const sessions = dead.map((row) => row.session).filter((one) => one !== null && one !== session)
@@ -46,6 +46,16 @@ export async function releaseDead({ pool, session }: Database, process: number):
   const gone = dead.filter((row) => !row.silent).map((row) => row.id)
   const silent = dead.filter((row) => row.silent).map((row) => row.id)
   return await sweep(pool, { gone, silent }, counterWriter(process, 0))
+}
+
+/** Where processes run that are not dead, whether or not anybody has looked after the dead ones. */
+export async function livingPlaces(client: Pick<PoolClient, 'query'>): Promise<string[]> {
+  const { rows } = await client.query<ProcessRow>(listProcesses, [0])
+  return rows.filter((row) => !isDead(row)).map(({ place }) => place)
+}
+
+function isDead({ silent, place }: ProcessRow): boolean {
+  return silent || isGone(place)
 }
 
 interface ProcessRow {

@@ -5,6 +5,7 @@ import type { Options } from './options.ts'
 import { count } from './progress.ts'
 import { replayRejects, summarizeRejects } from './rejects.ts'
 import type { RunIo } from './run.ts'
+import { confirmSchema } from './schema.ts'
 import { renderTable } from './sql.ts'
 import { openState } from './state.ts'
 
@@ -29,6 +30,7 @@ export async function replayVerb(options: Options & { code?: string; collection?
   await using opened = await openCrawlDatabase(options, { config, log: io.log })
   const state = await openState(opened.database, { log: io.log })
   try {
+    await confirmSchema(opened.database, config)
     const { stored, rejected, left } = await replayRejects(opened.database, {
       config,
       process: state.process,

@@ -1,8 +1,10 @@
 // Repos that the archive cannot fill in: their rows are taken over into the shadow as they are, so that readers keep them.
 // Input: ids; output: their rows, rejects, oddities and counts in the shadow, in one transaction.
 import type { PoolClient } from 'pg'
+import type { Table } from './config.ts'
 import { CounterChanges, counterWriter } from './counters.ts'
 import { transact } from './database-transact.ts'
+import type { AppliedTable } from './schema-changes.ts'
 import { quoteName } from './schema-sql.ts'
 import { lock } from './write-fence.ts'
 import { removeRows } from './write-refetch.ts'
@@ -11,6 +13,8 @@ import type { WriteContext } from './write-tables.ts'
 export interface CarryContext extends WriteContext {
   /** The schema that readers see; `database` is the shadow. */
   live: string
+  /** The tables there, as the config before made them. */
+  applied: ReadonlyMap<string, AppliedTable>
 }
 
 /** A repo that has no rows any more leaves the shadow. */
@@ -37,24 +41,32 @@ export async function carryRepos(ids: readonly number[], context: CarryContext):
 async function copyRows(
   client: PoolClient,
   { ids, changes }: { ids: readonly number[]; changes: CounterChanges },
-  { tables, live }: CarryContext,
+  { tables, live, applied }: CarryContext,
 ): Promise<void> {
   for (const { table } of tables.values()) {
-    changes.add(`rows/${table.name}`, await copyTable(client, ids, { live, name: table.rowsName }))
+    const without = retypedColumns(table, applied.get(table.name))
+    changes.add(`rows/${table.name}`, await copyTable(client, ids, { live, name: table.rowsName, without }))
   }
-  changes.add('rejected', await copyTable(client, ids, { live, name: 'reject_rows' }))
-  changes.add('oddities', await copyTable(client, ids, { live, name: 'oddity_rows' }))
+  changes.add('rejected', await copyTable(client, ids, { live, name: 'reject_rows', without: [] }))
+  changes.add('oddities', await copyTable(client, ids, { live, name: 'oddity_rows', without: [] }))
+}
+
+/** Several types are text to Postgres, each in a form of its own, so that it is the config's word that counts. */
+function retypedColumns(table: Table, before: AppliedTable | undefined): string[] {
+  const known = new Map(before?.columns.map((column) => [column.name, column.type]))
+  return table.columns.filter((column) => known.get(column.name) !== column.type).map((column) => column.name)
 }
 
 /** Columns that both have with the same type; a new one is null until the repo is fetched again. */
 async function copyTable(
   client: PoolClient,
   ids: readonly number[],
-  { live, name }: { live: string; name: string },
+  { live, name, without }: { live: string; name: string; without: string[] },
 ): Promise<number> {
   const { rows } = await client.query<{ column: string }>(commonColumns, [
     quoteName(name),
     `${live}.${quoteName(name)}`,
+    without,
   ])
   if (rows.length === 0) return 0 // a new table
   const columns = rows.map(({ column }) => quoteName(column)).join(', ')
@@ -64,7 +76,7 @@ async function copyTable(
 
 const commonColumns = `
   select n.attname as column from pg_attribute n join pg_attribute o on o.attname = n.attname and o.atttypid = n.atttypid
-  where n.attrelid = to_regclass($1) and o.attrelid = to_regclass($2)
+  where n.attrelid = to_regclass($1) and o.attrelid = to_regclass($2) and n.attname <> all($3::text[])
     and n.attnum > 0 and o.attnum > 0 and not n.attisdropped and not o.attisdropped
   order by n.attnum`
 

@@ -100,22 +100,22 @@ async function updateRepos({ client, live, shadow, config, process }: Swap): Pro
   return stale
 }
 
-/** A repo that was stale for what it has now is done. One that is not of the commit that the shadow has was written by others. */
+/** A repo that was stale for what it has now is done; one that is gone would not be stale for it any more. One that is not of the commit that the shadow has was written by others. */
 function takeOver(shadow: string): string {
-  const lacked = `(r.state = 'stale' and r.stale_reason in ('missing-collection', 'missing-column'))`
+  const lacked = `r.state in ('stale', 'gone') and r.stale_reason in ('missing-collection', 'missing-column')`
   return `
   with before as (
-    select r.id, ${lacked} as lacked, (r.rev, r.head) is distinct from (s.rev, s.head) as moved
+    select r.id, coalesce(${lacked}, false) as lacked, r.state = 'stale' as stale, (r.rev, r.head) is distinct from (s.rev, s.head) as moved
     from repos r join ${shadow}.repos s on s.id = r.id where s.state = 'done' order by r.id for update of r
   ), after as (
     update repos r
     set records = s.records, rejected = s.rejected, skipped = s.skipped, projection_version = s.projection_version,
-        state = case when b.lacked then 'done' else r.state end, stale_reason = case when not b.lacked then r.stale_reason end,
-        retry_at = case when not b.lacked then r.retry_at end
+        state = case when b.lacked and b.stale then 'done' else r.state end, stale_reason = case when not b.lacked then r.stale_reason end,
+        retry_at = case when not (b.lacked and b.stale) then r.retry_at end
     from before b join ${shadow}.repos s on s.id = b.id where r.id = b.id
-    returning b.lacked, b.moved
+    returning b.lacked and b.stale as settled, b.moved
   )
-  select count(*) filter (where lacked)::int8 as settled, count(*) filter (where moved)::int8 as moved from after`
+  select count(*) filter (where settled)::int8 as settled, count(*) filter (where moved)::int8 as moved from after`
 }
 
 /** Those of rows, rejects, oddities and left-out records; states and the rest are the crawl's. */

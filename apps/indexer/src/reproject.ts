@@ -4,7 +4,7 @@
 import { removeStaleSpills } from 'repo-stream'
 import type { Config } from './config.ts'
 import { type Database, migrate } from './database.ts'
-import { ask } from './database-transact.ts'
+import { ask, transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 import { type FinishProgress, finish } from './finish.ts'
 import { openIndexPool } from './index-pool.ts'
@@ -14,6 +14,8 @@ import { MemoryBudget } from './memory-budget.ts'
 import { checkingHeads, type Filled, fillShadow, type Heads } from './reproject-fill.ts'
 import { openShadow, type Shadow } from './reproject-shadow.ts'
 import { swapShadow } from './reproject-swap.ts'
+import { openBooks, readApplied } from './schema.ts'
+import { type AppliedTable, refuseReusedNames } from './schema-changes.ts'
 import { indexStatements } from './schema-indexes.ts'
 import { tableName } from './schema-sql.ts'
 import { openState, type State } from './state.ts'
@@ -49,7 +51,8 @@ export async function reproject(database: Database, options: ReprojectOptions): 
   const state = await openState(database, { log: options.log })
   try {
     await takeAll(database, state)
-    const filled = await fillBeside(database, state, options)
+    const applied = await readBooks(database, config)
+    const filled = await fillBeside({ database, state, applied }, options)
     return { ...filled, stale: await swapShadow(database, { config, process: state.process, signal }) }
   } finally {
     await state.end()
@@ -76,9 +79,20 @@ async function takeAll({ pool }: Database, state: State): Promise<void> {
   throw new IndexerError('DatabaseBusy', 'another reproject works on this database: wait for its end')
 }
 
-async function fillBeside(database: Database, state: State, options: ReprojectOptions): Promise<Filled> {
+/** What the tables are that readers see. Throws `BadConfig` for a table name that is another collection's. */
+async function readBooks({ pool, schema }: Database, config: Config): Promise<Map<string, AppliedTable>> {
+  const applied = await transact(pool, async (client) => {
+    await openBooks(client, schema)
+    return await readApplied(client, schema)
+  })
+  refuseReusedNames(config, applied)
+  return applied
+}
+
+async function fillBeside(filling: Omit<Filling, 'shadow'>, options: ReprojectOptions): Promise<Filled> {
+  const { database } = filling
   await using shadow = await openShadow(database, options.config)
-  const filled = await fill({ database, shadow, state }, options)
+  const filled = await fill({ ...filling, shadow }, options)
   const { config, signal, onIndex } = options
   if (await hasIndexes(database, config)) {
     await finish(shadow.database, { config, signal, ...(onIndex ? { onProgress: onIndex } : {}) })
@@ -91,9 +105,10 @@ interface Filling {
   database: Database
   shadow: Shadow
   state: State
+  applied: ReadonlyMap<string, AppliedTable>
 }
 
-async function fill({ database, shadow, state }: Filling, options: ReprojectOptions): Promise<Filled> {
+async function fill({ database, shadow, state, applied }: Filling, options: ReprojectOptions): Promise<Filled> {
   const { config, archive, threads, signal, spillDir } = options
   await removeStaleSpills(spillDir)
   const process = () => state.process
@@ -125,6 +140,7 @@ async function fill({ database, shadow, state }: Filling, options: ReprojectOpti
     return await fillShadow({
       database: shadow.database,
       live: database.schema,
+      applied,
       config,
       tables: prepareTables(config),
       process,

@@ -33,6 +33,7 @@ import { createHandleResolver, type HandleOptions } from './resolve-handle.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import { RunMetrics } from './run-metrics.ts'
 import { showProgress, summarize } from './run-status.ts'
+import { confirmSchema } from './schema.ts'
 import { checkNames } from './source-names.ts'
 import { createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
@@ -109,6 +110,7 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
     progress: { discovered: false, sources: [], unlisted: [] } satisfies CrawlProgress as CrawlProgress,
   }
   try {
+    await confirmSchema(database, config)
     for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
       if (change.repos > 0)
         io.log.info({ ...change }, 'the config has changed: repos are stale and will be fetched again')

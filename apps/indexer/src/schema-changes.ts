@@ -2,6 +2,7 @@
 // The work is a row of `schema_changes`, written in the transaction that alters the table; outdate.ts does it in steps.
 import type { ClientBase } from 'pg'
 import type { Column, Config, Table } from './config.ts'
+import { IndexerError } from './errors.ts'
 import { createTableFinder } from './project/tables.ts'
 
 /** Repos are concerned that left out records of these collections, have them in the generic table, or have rows in these tables. */
@@ -30,14 +31,36 @@ export function workFor(table: Table, config: Config, applied: ReadonlyMap<strin
   const before = applied.get(table.name)
   const isNew = before === undefined || before.removed
   const patterns = table.collections.filter((pattern) => isNew || !before.collections.includes(pattern))
-  if (patterns.length > 0) {
-    const findTable = createTableFinder(config)
-    const formerly = [...applied.values()].filter((other) => other.collections.some((one) => findTable(one) === table))
-    const rowTables = formerly.map((other) => other.rowsName).filter((name) => name !== before?.rowsName || isNew)
-    return [{ table: table.name, reason: 'missing-collection', patterns, rowTables }]
+  const rowTables = formerTables(table, config, applied)
+    .filter((other) => (other === before ? isNew : patterns.length > 0 || !other.removed))
+    .map((other) => other.rowsName)
+  const work: SchemaWork[] = []
+  if (patterns.length > 0 || rowTables.length > 0) {
+    work.push({ table: table.name, reason: 'missing-collection', patterns, rowTables })
   }
-  if (before === undefined || !hasNewValues(table, before)) return []
-  return [{ table: table.name, reason: 'missing-column', patterns: [], rowTables: [table.rowsName] }]
+  if (!isNew && hasNewValues(table, before)) {
+    work.push({ table: table.name, reason: 'missing-column', patterns: [], rowTables: [table.rowsName] })
+  }
+  return work
+}
+
+/** Where records that belong to this table now have gone so far: it takes over those of a table that the config drops, too. */
+function formerTables(table: Table, config: Config, applied: ReadonlyMap<string, AppliedTable>): AppliedTable[] {
+  const findTable = createTableFinder(config)
+  return [...applied.values()].filter((other) => other.collections.some((one) => findTable(one) === table))
+}
+
+/** The rows of a table do not say which collection they are of, so they would be shown as records of the new one. */
+export function refuseReusedNames(config: Config, applied: ReadonlyMap<string, AppliedTable>): void {
+  for (const { name, generic, collections } of config.tables) {
+    const [before] = applied.get(name)?.collections ?? []
+    const [now] = collections
+    if (generic || before === undefined || before === now) continue
+    throw new IndexerError(
+      'BadConfig',
+      `the table '${name}' holds the records of ${before}, so those of ${now} need another: give ${now} a 'table' of another name`,
+    )
+  }
 }
 
 /** Limits on the length of text may change with an index; that fetches nothing. */
@@ -52,6 +75,17 @@ function hasNewValues(table: Table, before: AppliedTable): boolean {
 
 function sourceOf({ name, type, paths, part }: Column): string {
   return JSON.stringify([name, type, paths, part])
+}
+
+/** Whether a config is another than the one that was applied last; false also when there was none. */
+export function isOtherConfig(config: Config, applied: ReadonlyMap<string, AppliedTable>): boolean {
+  if (applied.size === 0) return false
+  const wanted = [...applied.values()].filter((table) => !table.removed)
+  const isAsBefore = ({ name, version, collections }: Table) =>
+    wanted.some(
+      (one) => one.name === name && one.version === version && String(one.collections) === String(collections),
+    )
+  return wanted.length !== config.tables.length || !config.tables.every(isAsBefore)
 }
 
 export function createSchemaChanges(schema: string): string {

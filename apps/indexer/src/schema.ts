@@ -7,7 +7,15 @@ import type { Config, Table } from './config.ts'
 import { sqlState } from './database-errors.ts'
 import { transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
-import { type AppliedTable, createSchemaChanges, recordWork, workFor } from './schema-changes.ts'
+import { livingPlaces } from './processes.ts'
+import {
+  type AppliedTable,
+  createSchemaChanges,
+  isOtherConfig,
+  recordWork,
+  refuseReusedNames,
+  workFor,
+} from './schema-changes.ts'
 import { distributeTables } from './schema-citus.ts'
 import { functionStatements } from './schema-functions.ts'
 import {
@@ -32,7 +40,10 @@ export interface SchemaChange {
   removed: string[]
 }
 
-/** Throws `SchemaInUse` when a view must change that something of the user's depends on. */
+/**
+ * Throws `SchemaInUse` when a view must change that something of the user's depends on, `BadConfig` for a table name that is
+ * another collection's, `DatabaseBusy` when the config has changed and a process works with the one before.
+ */
 export async function applySchema(
   database: { pool: Pool; schema: string },
   { config, citus = false }: { config: Config; citus?: boolean },
@@ -56,9 +67,11 @@ export async function applySchemaIn(
   { schema, config, citus = false, replaced = false }: ApplyOptions,
 ): Promise<SchemaChange> {
   await openBooks(client, schema)
+  const applied = await readApplied(client, schema)
+  refuseReusedNames(config, applied)
+  if (!replaced && isOtherConfig(config, applied)) await checkNobodyWorks(client)
   for (const statement of functionStatements(schema)) await client.query(statement)
   for (const view of stateViewStatements(schema)) await makeStateView(client, schema, { ...view, replaced })
-  const applied = await readApplied(client, schema)
   const change: SchemaChange = { created: [], changed: [], removed: [] }
   for (const table of config.tables) await applyTable({ client, schema, config, replaced, change, applied }, table)
   if (citus) await distributeTables(client, { config, schema })
@@ -68,6 +81,24 @@ export async function applySchemaIn(
     change.removed.push(name)
   }
   return change
+}
+
+/** Repos that others write with the config before would be done without what this one wants. */
+async function checkNobodyWorks(client: PoolClient): Promise<void> {
+  const [place] = await livingPlaces(client)
+  if (place === undefined) return
+  const message = `another process works on this database with another config (${place}): stop it, then start again`
+  throw new IndexerError('DatabaseBusy', message, { details: { place } })
+}
+
+/** For a process that has registered: from now on nobody changes the config, so one look is enough. Throws `DatabaseBusy`. */
+export async function confirmSchema(database: { pool: Pool; schema: string }, config: Config): Promise<void> {
+  const applied = await transact(database.pool, async (client) => {
+    await openBooks(client, database.schema)
+    return await readApplied(client, database.schema)
+  })
+  if (!isOtherConfig(config, applied)) return
+  throw new IndexerError('DatabaseBusy', 'another process has started meanwhile with another config: start again')
 }
 
 /** Where it is written what was applied; whoever has opened them is alone with them until the transaction ends. */
@@ -89,13 +120,14 @@ interface Applying {
 async function applyTable(applying: Applying, table: Table): Promise<void> {
   const { client, schema, config, replaced, change, applied } = applying
   const before = applied.get(table.name)
+  let isViewGone = false
   if (replaced) {
     // It is there, with the columns of this config.
   } else if (before === undefined) await client.query(createTableStatement(schema, table))
-  else if (before.version !== table.version) await alterTable(client, schema, table, before)
+  else if (before.version !== table.version) isViewGone = await alterTable(client, schema, table, before)
   if (before === undefined || before.removed) change.created.push(table.name)
   else if (before.version !== table.version) change.changed.push(table.name)
-  await makeView(applying, table)
+  await makeView(applying, table, isViewGone)
   if (!replaced) await recordWork(client, schema, workFor(table, config, applied))
   await record(client, schema, table)
 }
@@ -138,8 +170,11 @@ async function record(client: PoolClient, schema: string, table: Table): Promise
   )
 }
 
-/** A new column is added; one of another type takes the place of its namesake, whose values could not be converted. */
-async function alterTable(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<void> {
+/**
+ * A new column is added; one of another type takes the place of its namesake, whose values could not be converted. So does one that
+ * the config has not named for a while: nobody knows of which type its values are. Says whether the view had to go for it.
+ */
+async function alterTable(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<boolean> {
   const { rows } = await client.query<{ name: string; type: string }>(
     `select attname as name, format_type(atttypid, atttypmod) as type from pg_attribute
     where attrelid = $1::regclass and attnum > 0 and not attisdropped`,
@@ -150,21 +185,23 @@ async function alterTable(client: PoolClient, schema: string, table: Table, befo
   for (const column of table.columns) {
     const old = before.columns.find((one) => one.name === column.name)
     const isOldJson = column.type === 'jsonb' && present.get(column.name) === 'jsonb' // before short forms
-    const retyped = isOldJson || (old !== undefined && old.type !== column.type)
+    const retyped = isOldJson || old?.type !== column.type
     if (present.has(column.name) && !retyped) continue
     if (present.has(column.name)) changes.push(`drop column ${quoteName(column.name)}`)
     changes.push(`add column ${columnDefinition(column)}`)
   }
-  if (changes.length === 0) return
-  if (changes.some((one) => one.startsWith('drop'))) await dropView(client, schema, table, before)
+  if (changes.length === 0) return false
+  const drops = changes.some((one) => one.startsWith('drop'))
+  if (drops) await dropView(client, schema, table, before)
   await client.query(`alter table ${schema}.${tableName(table)} ${changes.join(', ')}`)
+  return drops
 }
 
 /** To replace a view is to wait for everybody who reads it, so one that is as it should be is left alone. */
-async function makeView({ client, schema, replaced, applied }: Applying, table: Table): Promise<void> {
+async function makeView({ client, schema, replaced, applied }: Applying, table: Table, isGone: boolean): Promise<void> {
   const before = applied.get(table.name)
   const isSame = before?.view === viewDefinition(schema, table)
-  if (isSame && !replaced) return
+  if (isSame && !replaced && !isGone) return
   if (before !== undefined && !isSame) await dropView(client, schema, table, before)
   await client.query(createViewStatement(schema, table))
   for (const lookup of lookupFunctions(schema, table)) await client.query(lookup.statement)

@@ -34,7 +34,7 @@ type Moved = { was: Existing['state']; state: Existing['state'] }
 const listedRows = `
   with listed (did, status, rev) as (select * from unnest($1::text[], $2::text[], $3::text[])),
   old as (
-    select r.id, r.state, r.rev, r.resolved_at, l.status, l.rev as listed_rev from repos r join listed l using (did) order by r.id for update of r
+    select r.id, r.state, r.rev, r.stale_reason, r.resolved_at, l.status, l.rev as listed_rev from repos r join listed l using (did) order by r.id for update of r
   )`
 
 const verdictStatements: Record<Change, string> = {
@@ -50,12 +50,15 @@ const verdictStatements: Record<Change, string> = {
     from old where r.id = old.id and old.state <> 'working'
     returning old.state as was, r.state`,
 
+  // What it was stale for when it went, or became so meanwhile (outdate.ts), it still is.
   revived: `${listedRows}, shown as (
       delete from hidden_repos h using old where h.repo = old.id and old.state = 'gone'
     )
     update repos r
-    set state = case when old.rev is null then 'waiting' when old.listed_rev <= old.rev then 'done' else 'stale' end::repo_state,
-        stale_reason = case when old.rev < old.listed_rev then 'newer-rev' end,
+    set state = case
+          when old.rev is null then 'waiting' when old.listed_rev <= old.rev and old.stale_reason is null then 'done' else 'stale'
+        end::repo_state,
+        stale_reason = case when old.rev is not null then coalesce(old.stale_reason, case when old.rev < old.listed_rev then 'newer-rev' end) end,
         host_id = case when old.rev is null and old.resolved_at is null and r.host_id is distinct from $4::int then null else r.host_id end,
         status = null, error_code = null, error_message = null, attempts = 0, retry_at = case when old.rev is not null then now() end
     from old where r.id = old.id and old.state = 'gone'
