@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DemoAccount } from 'indexer/demo/population.ts'
 import { json, xrpcError } from 'indexer/demo/server.ts'
+import { migrate } from 'indexer/src/database.ts'
 import type { RunOptions, RunOutcome } from 'indexer/src/run.ts'
+import { openState } from 'indexer/src/state.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
 import { createRandom } from 'repo-stream/fixtures'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -169,6 +171,43 @@ test('an account that was deleted since loses its rows when it is looked at agai
   expect((await database.pool.query('select did from profile')).rows).toEqual([])
   const { rows } = await database.pool.query('select distinct repo from profile_rows')
   expect(rows).toHaveLength(1)
+})
+
+describe('names while another process of the same crawl lives', () => {
+  test.each(['arguments', 'file'] as const)('%s: those that were not listed yet are', async (kind) => {
+    const [first, second] = active()
+    if (!first || !second) throw new Error('two accounts')
+    const path = join(folder, 'accounts.txt')
+    const name = async (dids: string[]): Promise<RunOutcome> => {
+      if (kind === 'arguments') return await crawl([], { names: dids })
+      await writeFile(path, dids.join('\n'))
+      return await crawl([`file=${path}`])
+    }
+    await migrate(database)
+    const other = await openState(database)
+    try {
+      expect((await name([first.did])).exitCode).toBe(0)
+      expect((await name([first.did, second.did])).exitCode).toBe(0)
+      await expectDone([first, second])
+      const { output } = await name([first.did, second.did])
+      expect(JSON.parse(output).sources).toMatchObject([{ listed: 0 }])
+    } finally {
+      await other.end()
+    }
+  })
+
+  test('a file that has changed is read from its beginning, wherever the last pass was stopped', async () => {
+    const [first, second] = active()
+    if (!first || !second) throw new Error('two accounts')
+    const path = join(folder, 'accounts.txt')
+    await writeFile(path, first.did)
+    await crawl([`file=${path}`])
+    const stopped = `update sources set finished_at = null, cursor = split_part(cursor, ' ', 1) || ' ' || $1 where name = $2`
+    await database.pool.query(stopped, [`${first.did.length}:1`, `file ${path}`])
+    await writeFile(path, `${second.did}\n${first.did}`)
+    expect((await crawl([`file=${path}`])).exitCode).toBe(0)
+    await expectDone([first, second])
+  })
 })
 
 describe('several sources', () => {

@@ -1,6 +1,6 @@
 // A source is listed by one process, whichever has its lease; the others wait for it to be done, and take over when the owner dies.
 // In: a source. Out: it is listed, here or elsewhere. The surprise: what was listed to its end since the first of the processes
-// that live began is not listed again, for that is the same crawl.
+// that live began is not listed again, for that is the same crawl; other names in a file or as arguments are listed.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type DiscoverContext, discover, type Source } from './discover.ts'
 import { discoverHosts, type HostsSource } from './discover-hosts.ts'
@@ -20,7 +20,8 @@ export async function discoverOnce(source: Source | HostsSource, context: OwnedC
   for (;;) {
     try {
       await withLease(state, { name: `source ${source.name}`, signal }, async (signal) => {
-        if (await state.wasListed(source.name)) return
+        const version = 'version' in source ? await source.version?.() : undefined
+        if (await state.wasListed(source.name, version)) return
         if ('relay' in source) await discoverHosts(source, { ...context, signal })
         else await discover(source, { ...context, signal })
       })

@@ -1,6 +1,7 @@
 // Sources of accounts that a person names: a file with one DID or handle a line, or the arguments of `run`. What is wrong with a
 // line is told with its number and counted; the others go on. A name says nothing of revs, so of an account that is known already
 // its host is asked, the one that its DID document names.
+import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { isDid, isHandle } from './did-document.ts'
 import type { Source } from './discover.ts'
@@ -44,6 +45,7 @@ export function fileSource(path: string, context: NamesContext): Source {
   const told = { lines: 0 }
   return {
     name,
+    version: () => hashFile(path),
     async page(cursor = '0:0') {
       const [start = 0, line = 0] = cursor.split(':').map(Number)
       const { names, next } = await readNames(path, { start, line })
@@ -56,6 +58,10 @@ export function argumentSource(names: readonly string[], context: NamesContext):
   const name = 'arguments'
   return {
     name,
+    version: async () =>
+      createHash('sha256')
+        .update([...names].sort().join('\n'))
+        .digest('hex'),
     isComplete: true,
     async page() {
       const lines = names.map((text, index) => ({ line: index + 1, text: cleanName(text) }))
@@ -88,6 +94,19 @@ const cleanName = (line: string) =>
     .replace(/#.*/, '')
     .trim()
 
+async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  try {
+    for await (const chunk of createReadStream(path)) hash.update(chunk)
+  } catch (cause) {
+    throw cannotRead(path, cause)
+  }
+  return hash.digest('hex')
+}
+
+const cannotRead = (path: string, cause: unknown): IndexerError =>
+  new IndexerError('BadUsage', `--source file=${path} cannot be read`, { cause, details: { path } })
+
 async function readNames(
   path: string,
   from: { start: number; line: number },
@@ -104,7 +123,7 @@ async function readNames(
       if (line - from.line >= linesPerPage) return { names, next: `${start}:${line}` }
     }
   } catch (cause) {
-    throw new IndexerError('BadUsage', `--source file=${path} cannot be read`, { cause, details: { path } })
+    throw cannotRead(path, cause)
   } finally {
     file.destroy()
   }
