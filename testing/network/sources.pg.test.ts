@@ -210,6 +210,63 @@ describe('names while another process of the same crawl lives', () => {
   })
 })
 
+test.each(['plc', 'pds'] as const)(
+  'an account that has failed (%s) is tried again when it is named, and the run waits for it',
+  async (kind) => {
+    const [first, second] = active()
+    if (!first || !second) throw new Error('two accounts')
+    const path = join(folder, 'accounts.txt')
+    await writeFile(path, second.did)
+    const crawlBoth = async (options: Partial<RunOptions>): Promise<void> => {
+      expect((await crawl([`file=${path}`], { names: [first.did], ...options })).exitCode).toBe(0)
+    }
+    network.intercept = (request, role) =>
+      role.kind === kind && /getRepo$|did:plc/.test(request.method)
+        ? xrpcError(500, 'InternalServerError', 'no')
+        : undefined
+    await crawlBoth({ maxAttempts: 1 })
+    const failed = await readOutcomes(database)
+    for (const { did } of [first, second]) expect(failed.get(did)).toMatchObject({ state: 'failed' })
+    network.intercept = undefined
+    await crawlBoth({})
+    await expectDone([first, second])
+  },
+)
+
+test('a host that another process lists is waited for, the other hosts are not, and it is not listed twice', async () => {
+  await migrate(database)
+  const other = await openState(database)
+  const [pds = ''] = network.pdsUrls
+  const source = `host ${pds}`
+  const askedFor: number[] = []
+  network.intercept = (request, role) => {
+    if (role.kind === 'pds' && request.method === 'com.atproto.sync.listRepos') askedFor.push(role.index)
+    return undefined
+  }
+  try {
+    expect(await other.takeLease(`source ${source}`)).toBe(true)
+    const crawled = crawl(['hosts'])
+    const finished = `select name from sources where name like 'host http%' and finished_at is not null`
+    await vi.waitFor(async () => expect((await database.pool.query(finished)).rows).toHaveLength(4), {
+      timeout: 60_000,
+      interval: 100,
+    })
+    const repos = active()
+      .filter((account) => account.pds === 0)
+      .map(({ did }) => ({ did, active: true }))
+    await other.readSource(source)
+    await other.commitPage({ source, cursor: undefined, repos, finished: true, host: pds, hostIsTrusted: false })
+    await other.dropLease(`source ${source}`)
+    const { output, exitCode } = await crawled
+    expect(exitCode).toBe(0)
+    expect(JSON.parse(output).sources).toMatchObject([{ hosts: { known: 5, listed: 5, unreachable: 0 } }])
+    expect(new Set(askedFor)).toEqual(new Set([1, 2, 3, 4]))
+    await expectDone(active())
+  } finally {
+    await other.end()
+  }
+})
+
 describe('several sources', () => {
   test('an account that all of them list is fetched once', async () => {
     const path = join(folder, 'accounts.txt')

@@ -16,14 +16,23 @@ export interface OwnedContext extends DiscoverContext {
 
 /** Throws what `discover` throws, but never `SourceTaken`: then another process has the lease, and is waited for. */
 export async function discoverOnce(source: Source | HostsSource, context: OwnedContext): Promise<void> {
-  const { state, signal } = context
+  const { state } = context
+  const discoverOne = (one: Source, given: DiscoverContext) =>
+    owned(one, { state, signal: given.signal }, (signal) => discover(one, { ...given, signal }))
+  if (!('relay' in source)) return await discoverOne(source, context)
+  await owned(source, context, (signal) => discoverHosts(source, { ...context, signal, discoverHost: discoverOne }))
+}
+
+/** A host has one lease, whether it is a source or one of the hosts of a relay: its cursor is the same. */
+async function owned(
+  source: Pick<Source, 'name' | 'version'>,
+  { state, signal }: Pick<OwnedContext, 'state' | 'signal'>,
+  list: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
   for (;;) {
     try {
       await withLease(state, { name: `source ${source.name}`, signal }, async (signal) => {
-        const version = 'version' in source ? await source.version?.() : undefined
-        if (await state.wasListed(source.name, version)) return
-        if ('relay' in source) await discoverHosts(source, { ...context, signal })
-        else await discover(source, { ...context, signal })
+        if (!(await state.wasListed(source.name, await source.version?.()))) await list(signal)
       })
       return
     } catch (error) {
