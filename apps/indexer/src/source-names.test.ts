@@ -52,7 +52,7 @@ test('a file of any length is read in pages, each from where the last one ended'
   const { pages } = await readFile(`${dids.join('\n')}\n`)
   expect(pages.map(({ rows }) => rows.length)).toEqual([1000, 1000, 500])
   expect(pages.flatMap(({ rows }) => rows.map((row) => row.did))).toEqual(dids)
-  expect(pages[0]?.rows[0]).toEqual({ did: did(0), active: undefined })
+  expect(pages[0]?.rows[0]).toEqual({ did: did(0), active: undefined, isNamed: true })
 })
 
 test('bad lines are told with their number, comments and blank lines are not', async () => {
@@ -68,13 +68,15 @@ test('bad lines are told with their number, comments and blank lines are not', a
     did(3),
   ]
   const { pages, told } = await readFile(lines.join('\r\n'))
-  expect(pages).toEqual([{ rows: [1, 2, 3].map((index) => ({ did: did(index), active: undefined })), refused: 3 }])
+  expect(pages).toEqual([
+    { rows: [1, 2, 3].map((index) => ({ did: did(index), active: undefined, isNamed: true })), refused: 3 },
+  ])
   expect(told).toEqual(['5 not a name', '7 did:plc:!', '8 undefined'])
 })
 
 test('a handle whose domain cannot be asked is a bad line, not the end', async () => {
   const { pages, told } = await readFile(`nobody.example\n${did(1)}`)
-  expect(pages).toEqual([{ rows: [{ did: did(1), active: undefined }], refused: 1 }])
+  expect(pages).toEqual([{ rows: [{ did: did(1), active: undefined, isNamed: true }], refused: 1 }])
   expect(told).toEqual(['1 nobody.example'])
 })
 

@@ -165,7 +165,7 @@ async function lookUpNames(names: readonly Name[], context: LookUp): Promise<{ r
   const settled = await context.state.settledRepos(dids)
   const rows = await Promise.all(
     dids.map(async (did) =>
-      settled.has(did) ? await slots.run(() => askHost(did, context)) : { did, active: undefined },
+      settled.has(did) ? await slots.run(() => askHost(did, context)) : { did, active: undefined, isNamed: true },
     ),
   )
   return { rows, refused: found.filter((did) => did === undefined).length }
