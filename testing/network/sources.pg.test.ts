@@ -196,6 +196,31 @@ describe('names while another process of the same crawl lives', () => {
     }
   })
 
+  test.each(['arguments', 'file'] as const)(
+    '%s: handles whose domains could not be asked are asked later',
+    async (kind) => {
+      const [first, second] = active()
+      if (!first || !second) throw new Error('two accounts')
+      const path = join(folder, 'accounts.txt')
+      const names = [first.did, second.handle]
+      await writeFile(path, names.join('\n'))
+      const again = () => (kind === 'arguments' ? crawl([], { names }) : crawl([`file=${path}`]))
+      network.intercept = (request) =>
+        request.method.startsWith('/.well-known/') ? xrpcError(503, 'Unavailable', 'no') : undefined
+      await migrate(database)
+      const other = await openState(database)
+      try {
+        expect((await again()).exitCode).toBe(75)
+        await expectDone([first])
+        serveHandles()
+        expect((await again()).exitCode).toBe(0)
+        await expectDone([first, second])
+      } finally {
+        await other.end()
+      }
+    },
+  )
+
   test('a file that has changed is read from its beginning, wherever the last pass was stopped', async () => {
     const [first, second] = active()
     if (!first || !second) throw new Error('two accounts')

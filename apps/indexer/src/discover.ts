@@ -79,7 +79,7 @@ export async function discover(source: Source, context: DiscoverContext): Promis
     const finished = page.cursor === undefined || repeats || emptyPages >= maxEmptyPages
     const outcome = await state.commitPage({
       source: source.name,
-      cursor: withVersion(page.cursor ?? cursor, version),
+      cursor: page.unasked ? undefined : withVersion(page.cursor ?? cursor, version),
       repos: page.rows,
       finished,
       host: source.host,
@@ -88,6 +88,10 @@ export async function discover(source: Source, context: DiscoverContext): Promis
     context.onPage(outcome)
     progress.listed += page.rows.length
     progress.refused += page.refused
+    if (page.unasked)
+      throw new IndexerError('HandleUnasked', `${page.unasked} handles of ${source.name} could not be asked for`, {
+        details: { source: source.name, handles: page.unasked },
+      })
     if (finished) return
     cursor = page.cursor
     entries += page.rows.length

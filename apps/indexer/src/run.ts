@@ -232,6 +232,7 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): CrawlContext 
     resolveHandle: createHandleResolver(http, io.handles),
     resolver,
     state,
+    retry,
     log,
     signal,
   })

@@ -11,6 +11,7 @@ import type { FetchContext } from './fetch-xrpc.ts'
 import type { Listed } from './listing.ts'
 import type { Resolver } from './resolve.ts'
 import type { ResolveHandle } from './resolve-handle.ts'
+import { type RetryPolicy, withRetries } from './retry-policy.ts'
 import type { State } from './state.ts'
 import { statusOf } from './state-outcomes.ts'
 import { Slots } from './write-slots.ts'
@@ -20,6 +21,7 @@ export interface NamesContext {
   resolver: Resolver
   resolveHandle: ResolveHandle
   state: Pick<State, 'settledRepos'>
+  retry: RetryPolicy
   log: Record<'debug' | 'warn', (values: object, message: string) => void>
   signal: AbortSignal
 }
@@ -34,22 +36,28 @@ interface Name {
 const linesPerPage = 1000
 /** Look-ups at the same time. */
 const lookUps = 32
+/** A domain may be dead for good, and would keep a place for minutes. */
+const maxAttempts = 3
 /** Bad lines that are told; the others are only counted: the file may be something else altogether. */
 const maxTold = 50
 /** A DID has at most 2,048 characters. */
 const maxLineBytes = 4096
 
-/** Its cursor is `BYTE:LINE`, where the next page begins. */
+/** Its cursor is `BYTE:LINE:UNASKED`: where the next page begins, and handles before it whose domains could not be asked. */
 export function fileSource(path: string, context: NamesContext): Source {
   const name = `file ${path}`
   const told = { lines: 0 }
   return {
     name,
     version: () => hashFile(path),
-    async page(cursor = '0:0') {
-      const [start = 0, line = 0] = cursor.split(':').map(Number)
+    async page(cursor = '0:0:0') {
+      const [start = 0, line = 0, before = 0] = cursor.split(':').map(Number)
       const { names, next } = await readNames(path, { start, line })
-      return { ...(await lookUpNames(names, { ...context, source: name, told })), cursor: next }
+      const { rows, refused, unasked } = await lookUpNames(names, { ...context, source: name, told })
+      const all = before + unasked
+      return next === undefined
+        ? { rows, refused, cursor: undefined, unasked: all }
+        : { rows, refused, cursor: `${next}:${all}` }
     },
   }
 }
@@ -158,30 +166,59 @@ interface LookUp extends NamesContext {
   told: { lines: number }
 }
 
-async function lookUpNames(names: readonly Name[], context: LookUp): Promise<{ rows: Listed[]; refused: number }> {
+/** Of one page. */
+interface Tally {
+  /** Handles whose domains have answered, whatever they said. */
+  answered: number
+  refused: number
+  unasked: number
+}
+
+/** Throws `HandleUnasked` when none of many domains could be asked: then it is our network or DNS, and the page is to be tried again. */
+async function lookUpNames(
+  names: readonly Name[],
+  context: LookUp,
+): Promise<{ rows: Listed[]; refused: number; unasked: number }> {
   const slots = new Slots(lookUps)
-  const found = await Promise.all(names.map((name) => slots.run(() => didOf(name, context))))
-  const dids = [...new Set(found.filter((did) => did !== undefined))]
+  const tally: Tally = { answered: 0, refused: 0, unasked: 0 }
+  const looked = await Promise.allSettled(names.map((name) => slots.run(() => didOf(name, tally, context))))
+  for (const one of looked) if (one.status === 'rejected') throw one.reason
+  const found = looked.flatMap((one) => (one.status === 'fulfilled' && one.value ? [one.value] : []))
+  const dids = [...new Set(found)]
   const settled = await context.state.settledRepos(dids)
   const rows = await Promise.all(
     dids.map(async (did) =>
       settled.has(did) ? await slots.run(() => askHost(did, context)) : { did, active: undefined, isNamed: true },
     ),
   )
-  return { rows, refused: found.filter((did) => did === undefined).length }
+  return { rows, refused: tally.refused, unasked: tally.unasked }
 }
 
-async function didOf({ line, text }: Name, context: LookUp): Promise<string | undefined> {
-  const { signal, told, log, source } = context
+async function didOf({ line, text }: Name, tally: Tally, context: LookUp): Promise<string | undefined> {
+  const { signal, told, log, source, retry, resolveHandle } = context
   const name = text && readName(text)
+  if (name && isDid(name)) return name
+  const policy = { ...retry, maxAttempts: Math.min(maxAttempts, retry.maxAttempts) }
+  if (tally.answered === 0 && tally.unasked >= lookUps)
+    throw new IndexerError('HandleUnasked', `none of ${tally.unasked} handles could be asked for`)
   try {
     if (!name) throw new IndexerError('HandleNotFound', 'neither a DID nor a handle')
-    return isDid(name) ? name : await context.resolveHandle(name, signal)
+    const did = await withRetries(() => resolveHandle(name, signal), policy, { signal })
+    tally.answered++
+    return did
   } catch (error) {
     if (signal.aborted || !(error instanceof IndexerError)) throw error
+    if (errorClass(error) === 'retry') tally.unasked++
+    else {
+      tally.refused++
+      if (name) tally.answered++
+    }
     if (++told.lines <= maxTold) {
       const { code, message: reason } = error
-      log.warn({ source, line, name: text?.slice(0, 300), code, reason }, 'a line that names no account')
+      log.warn(
+        { source, line, name: text?.slice(0, 300), code, reason },
+        errorClass(error) === 'retry' ? 'a handle that could not be asked for' : 'a line that names no account',
+      )
     }
     return undefined
   }
