@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DemoAccount } from 'indexer/demo/population.ts'
 import { json, xrpcError } from 'indexer/demo/server.ts'
+import { migrate } from 'indexer/src/database.ts'
 import type { RunOptions, RunOutcome } from 'indexer/src/run.ts'
+import { openState } from 'indexer/src/state.ts'
 import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
 import { createRandom } from 'repo-stream/fixtures'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -169,6 +171,125 @@ test('an account that was deleted since loses its rows when it is looked at agai
   expect((await database.pool.query('select did from profile')).rows).toEqual([])
   const { rows } = await database.pool.query('select distinct repo from profile_rows')
   expect(rows).toHaveLength(1)
+})
+
+describe('names while another process of the same crawl lives', () => {
+  test.each(['arguments', 'file'] as const)('%s: those that were not listed yet are', async (kind) => {
+    const [first, second] = active()
+    if (!first || !second) throw new Error('two accounts')
+    const path = join(folder, 'accounts.txt')
+    const name = async (dids: string[]): Promise<RunOutcome> => {
+      if (kind === 'arguments') return await crawl([], { names: dids })
+      await writeFile(path, dids.join('\n'))
+      return await crawl([`file=${path}`])
+    }
+    await migrate(database)
+    const other = await openState(database)
+    try {
+      expect((await name([first.did])).exitCode).toBe(0)
+      expect((await name([first.did, second.did])).exitCode).toBe(0)
+      await expectDone([first, second])
+      const { output } = await name([first.did, second.did])
+      expect(JSON.parse(output).sources).toMatchObject([{ listed: 0 }])
+    } finally {
+      await other.end()
+    }
+  })
+
+  test.each(['arguments', 'file'] as const)(
+    '%s: handles whose domains could not be asked are asked later',
+    async (kind) => {
+      const [first, second] = active()
+      if (!first || !second) throw new Error('two accounts')
+      const path = join(folder, 'accounts.txt')
+      const names = [first.did, second.handle]
+      await writeFile(path, names.join('\n'))
+      const again = () => (kind === 'arguments' ? crawl([], { names }) : crawl([`file=${path}`]))
+      network.intercept = (request) =>
+        request.method.startsWith('/.well-known/') ? xrpcError(503, 'Unavailable', 'no') : undefined
+      await migrate(database)
+      const other = await openState(database)
+      try {
+        expect((await again()).exitCode).toBe(75)
+        await expectDone([first])
+        serveHandles()
+        expect((await again()).exitCode).toBe(0)
+        await expectDone([first, second])
+      } finally {
+        await other.end()
+      }
+    },
+  )
+
+  test('a file that has changed is read from its beginning, wherever the last pass was stopped', async () => {
+    const [first, second] = active()
+    if (!first || !second) throw new Error('two accounts')
+    const path = join(folder, 'accounts.txt')
+    await writeFile(path, first.did)
+    await crawl([`file=${path}`])
+    const stopped = `update sources set finished_at = null, cursor = split_part(cursor, ' ', 1) || ' ' || $1 where name = $2`
+    await database.pool.query(stopped, [`${first.did.length}:1`, `file ${path}`])
+    await writeFile(path, `${second.did}\n${first.did}`)
+    expect((await crawl([`file=${path}`])).exitCode).toBe(0)
+    await expectDone([first, second])
+  })
+})
+
+test.each(['plc', 'pds'] as const)(
+  'an account that has failed (%s) is tried again when it is named, and the run waits for it',
+  async (kind) => {
+    const [first, second] = active()
+    if (!first || !second) throw new Error('two accounts')
+    const path = join(folder, 'accounts.txt')
+    await writeFile(path, second.did)
+    const crawlBoth = async (options: Partial<RunOptions>): Promise<void> => {
+      expect((await crawl([`file=${path}`], { names: [first.did], ...options })).exitCode).toBe(0)
+    }
+    network.intercept = (request, role) =>
+      role.kind === kind && /getRepo$|did:plc/.test(request.method)
+        ? xrpcError(500, 'InternalServerError', 'no')
+        : undefined
+    await crawlBoth({ maxAttempts: 1 })
+    const failed = await readOutcomes(database)
+    for (const { did } of [first, second]) expect(failed.get(did)).toMatchObject({ state: 'failed' })
+    network.intercept = undefined
+    await crawlBoth({})
+    await expectDone([first, second])
+  },
+)
+
+test('a host that another process lists is waited for, the other hosts are not, and it is not listed twice', async () => {
+  await migrate(database)
+  const other = await openState(database)
+  const [pds = ''] = network.pdsUrls
+  const source = `host ${pds}`
+  const askedFor: number[] = []
+  network.intercept = (request, role) => {
+    if (role.kind === 'pds' && request.method === 'com.atproto.sync.listRepos') askedFor.push(role.index)
+    return undefined
+  }
+  try {
+    expect(await other.takeLease(`source ${source}`)).toBe(true)
+    const crawled = crawl(['hosts'])
+    const finished = `select name from sources where name like 'host http%' and finished_at is not null`
+    await vi.waitFor(async () => expect((await database.pool.query(finished)).rows).toHaveLength(4), {
+      timeout: 60_000,
+      interval: 100,
+    })
+    const repos = active()
+      .filter((account) => account.pds === 0)
+      .map(({ did }) => ({ did, active: true }))
+    await other.readSource(source)
+    await other.commitPage({ source, cursor: undefined, repos, finished: true, host: pds, hostIsTrusted: false })
+    await other.dropLease(`source ${source}`)
+    const { output, exitCode } = await crawled
+    expect(exitCode).toBe(0)
+    expect(JSON.parse(output).sources).toMatchObject([{ hosts: { known: 5, listed: 5, unreachable: 0 } }])
+    expect(new Set(askedFor)).toEqual(new Set([1, 2, 3, 4]))
+    await expectDone(active())
+  } finally {
+    await other.end()
+  }
 })
 
 describe('several sources', () => {

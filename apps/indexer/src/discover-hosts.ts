@@ -2,7 +2,7 @@
 // in `repos`. Reaches accounts that the relay leaves out. Each host has a cursor of its own, so a pass that was interrupted goes on
 // host by host; a host that cannot be listed is left to the next run. Hosts are strangers: what they list is bounded.
 import { CursorWatch } from './cursor-watch.ts'
-import { type DiscoverContext, discover, type Source } from './discover.ts'
+import type { DiscoverContext, Source } from './discover.ts'
 import { errorClass } from './errors.ts'
 import { type ListedHost, listHosts, listRepos } from './fetch-pages.ts'
 import type { FetchContext } from './fetch-xrpc.ts'
@@ -16,6 +16,11 @@ export interface HostsSource {
   fetch: FetchContext
   /** Hosts that are sources by themselves in this run. */
   except: ReadonlySet<string>
+}
+
+export interface HostsContext extends DiscoverContext {
+  /** Lists one host, or waits until the process that lists it has: it may be a source by itself there. */
+  discoverHost: (source: Source, context: DiscoverContext) => Promise<void>
 }
 
 const pageLimit = 1000
@@ -41,7 +46,7 @@ export function hostSource(origin: string, fetch: FetchContext): Source {
 }
 
 /** Throws when the relay cannot say which hosts there are, or what stops a run. */
-export async function discoverHosts(source: HostsSource, context: DiscoverContext): Promise<void> {
+export async function discoverHosts(source: HostsSource, context: HostsContext): Promise<void> {
   const { state, log, progress } = context
   await state.readSource(source.name)
   const pass = { source: source.name, cursor: undefined, repos: [] }
@@ -98,9 +103,9 @@ export function originOf({ hostname, status }: ListedHost, allowPrivateHosts: bo
 async function listEach(
   sources: readonly Source[],
   hosts: NonNullable<DiscoverContext['progress']['hosts']>,
-  context: DiscoverContext,
+  context: HostsContext,
 ): Promise<Record<string, number>> {
-  const { state, log, retry } = context
+  const { state, log, retry, discoverHost } = context
   const stop = new AbortController()
   const signal = AbortSignal.any([context.signal, stop.signal])
   const quiet = (values: object, message: string) => log.debug(values, message) // thousands of hosts, half of them dead
@@ -115,7 +120,7 @@ async function listEach(
   const codes: Record<string, number> = {}
   const list = async (source: Source): Promise<void> => {
     try {
-      await discover(source, ofHost)
+      await discoverHost(source, ofHost)
       hosts.listed++
     } catch (err) {
       if (signal.aborted || (errorClass(err) ?? 'stop-run') === 'stop-run') throw err

@@ -22,6 +22,8 @@ const maxEmptyPages = 100
 export interface Source {
   /** Key of its cursor in `sources`; the same name goes on where the last run stopped. */
   name: string
+  /** Of what people write by hand, a digest: its cursor, and that it was listed, count for this version of it alone. */
+  version?(): Promise<string>
   page(cursor: string | undefined): Promise<Page<Listed>>
   /** Origin of the host whose own listing this is. */
   host?: string
@@ -59,9 +61,10 @@ export interface DiscoverContext {
  */
 export async function discover(source: Source, context: DiscoverContext): Promise<void> {
   const { state, log, signal, progress } = context
+  const version = await source.version?.()
   const before = await state.readSource(source.name)
   const watch = new CursorWatch()
-  let cursor = before.finishedAt ? undefined : before.cursor
+  let cursor = before.finishedAt ? undefined : cursorOf(before.cursor, version)
   let emptyPages = 0
   let entries = 0
   for (let pages = 1; ; pages++) {
@@ -76,7 +79,7 @@ export async function discover(source: Source, context: DiscoverContext): Promis
     const finished = page.cursor === undefined || repeats || emptyPages >= maxEmptyPages
     const outcome = await state.commitPage({
       source: source.name,
-      cursor: page.cursor ?? cursor,
+      cursor: page.unasked ? undefined : withVersion(page.cursor ?? cursor, version),
       repos: page.rows,
       finished,
       host: source.host,
@@ -85,12 +88,26 @@ export async function discover(source: Source, context: DiscoverContext): Promis
     context.onPage(outcome)
     progress.listed += page.rows.length
     progress.refused += page.refused
+    if (page.unasked)
+      throw new IndexerError('HandleUnasked', `${page.unasked} handles of ${source.name} could not be asked for`, {
+        details: { source: source.name, handles: page.unasked },
+      })
     if (finished) return
     cursor = page.cursor
     entries += page.rows.length
     await refuseEndless(source, { pages, entries }, context)
   }
 }
+
+/** What of another version was read says nothing of this one: a line may have come before it. */
+function cursorOf(text: string | undefined, version: string | undefined): string | undefined {
+  if (version === undefined || text === undefined) return text
+  const [ofVersion, cursor] = text.split(' ', 2)
+  return ofVersion === version && cursor !== '' ? cursor : undefined
+}
+
+const withVersion = (cursor: string | undefined, version: string | undefined): string | undefined =>
+  version === undefined ? cursor : `${version} ${cursor ?? ''}`
 
 /** A cursor of an earlier run that the source does not know any more begins the pass anew. */
 async function askPage(

@@ -137,6 +137,8 @@ export const errorCodes = {
   DidNotFound: 'fail-repo',
   /** Neither a DID nor a handle, or a handle whose domain names no DID, by DNS or by /.well-known/atproto-did. */
   HandleNotFound: 'fail-repo',
+  /** Domains of handles in a file or among the arguments could not be asked, in three tries. The others are listed; the next run reads all names again. */
+  HandleUnasked: 'retry',
   /** The identity was deleted at the directory. */
   DidTombstoned: 'gone',
   /** The DID document is of another DID, or lacks a PDS or a usable signing key; `details.missing` says which. */

@@ -18,6 +18,8 @@ export interface Page<Row> {
   cursor: string | undefined
   /** Rows that were malformed. */
   refused: number
+  /** Only on the last page: what could not be looked up in the whole pass. Then the source does not count as listed. */
+  unasked?: number
 }
 
 export interface ListedRepo {

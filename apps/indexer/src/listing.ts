@@ -7,6 +7,8 @@ export interface Listed {
   rev?: string | undefined
   /** undefined: the listing does not say. */
   active: boolean | undefined
+  /** A person has named this very account. */
+  isNamed?: boolean
   status?: string | undefined
 }
 
@@ -24,9 +26,10 @@ export interface Existing {
  * - `outdated`: its host has a newer rev than our rows.
  * - `retired`: inactive now, or for another reason than before. `revived`: active again.
  * - `doubted`: two hosts say different things of an account that nobody has looked at yet; it waits for its DID document.
+ * - `wanted`: it has failed, and a person names it: it is tried again now, and the run waits for it.
  * - `claimed`: a host lists it as active that is not the one we know; the DID document decides between them.
  */
-export type Verdict = 'outdated' | 'retired' | 'revived' | 'doubted' | 'claimed'
+export type Verdict = 'outdated' | 'retired' | 'revived' | 'doubted' | 'wanted' | 'claimed'
 
 /**
  * `hostId` is given for a host's own listing. After a migration both hosts list the DID, the old one as inactive; and whoever runs a
@@ -35,6 +38,7 @@ export type Verdict = 'outdated' | 'retired' | 'revived' | 'doubted' | 'claimed'
  */
 export function judge(existing: Existing, listed: Listed, hostId: number | undefined): Verdict | undefined {
   const { state, rev } = existing
+  if (state === 'failed' && listed.isNamed) return 'wanted'
   if (state === 'working' || listed.active === undefined) return undefined
   const isHome = hostId === undefined || existing.hostId === hostId
   if (!listed.active) {

@@ -19,7 +19,8 @@ export type RepoState = (typeof repoStates)[number]
  * - `claim`: a process takes it.
  * - `commit`: rows, rejects, counts and state were written.
  * - `behind`: the same, but live events have shown a newer rev.
- * - `retry`, `fail`, `gone`: how else a fetch or a resolution ends; `gone` also from a listing or an #account event.
+ * - `retry`, `fail`, `gone`: how else a fetch or a resolution ends; `gone` also from a listing or an #account event, and `retry` of
+ *   what has failed also from a file or an argument that names it.
  * - `outdate`: a newer rev was listed, live events do not connect, or the config wants more than was stored.
  * - `revive`: the account is active again and has no rows; `revive-rows`: it has rows of another rev; `revive-same`: of this rev.
  * - `move`: another host lists it as active, and its DID document agrees, or is still to be asked; `move-rows`: the same for a repo that has rows.

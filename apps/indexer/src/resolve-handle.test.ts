@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { openTestHttp, startTestServer } from './http-test-server.ts'
 import { createHandleResolver, type ResolveHandle } from './resolve-handle.ts'
+import { createLookup } from './safe-lookup.ts'
 import { startDns } from './testing-dns.ts'
 
 const did = 'did:plc:aaaaaaaaaaaaaaaaaaaaaaaa'
@@ -70,4 +71,13 @@ test('a domain in the private network is not asked', async () => {
   const resolve = createHandleResolver(http, { dnsServers: ['127.0.0.1:1'], wellKnownUrl })
   await expect(resolve('alice.example')).rejects.toMatchObject({ code: 'HandleNotFound' })
   expect(server.asked).toEqual([])
+})
+
+test('a domain that does not exist names nobody; one that DNS was not asked about may', async () => {
+  await using dns = await startDns({})
+  await using http = openTestHttp({ lookup: createLookup({ servers: dns.servers }) })
+  const answering = createHandleResolver(http, { dnsServers: dns.servers })
+  await expect(answering('alice.example')).rejects.toMatchObject({ code: 'HandleNotFound' })
+  const unanswered = createHandleResolver(http, { dnsServers: ['127.0.0.1:1'] })
+  await expect(unanswered('alice.example')).rejects.toMatchObject({ code: 'DnsFailed' })
 })

@@ -25,14 +25,26 @@ export function createHandleResolver(http: Http, options: HandleOptions = {}): R
   const dns = new Resolver({ timeout: dnsTimeoutMs, tries: 2 })
   if (dnsServers) dns.setServers(dnsServers)
   return async (handle, signal) => {
-    const records = await dns.resolveTxt(`_atproto.${handle}`).catch(() => []) // no record, or no DNS: the domain is asked
+    let hasNone = false
+    const records = await dns.resolveTxt(`_atproto.${handle}`).catch((error: NodeJS.ErrnoException) => {
+      hasNone = isAbsent(error.code)
+      return [] // no record, or no DNS: the domain is asked
+    })
     const named = records.map((parts) => parts.join('')).filter((text) => text.startsWith('did='))
     const did =
-      named.length === 1 ? named[0]?.slice('did='.length) : await askDomain(wellKnownUrl(handle), http, signal)
+      named.length === 1
+        ? named[0]?.slice('did='.length)
+        : await askDomain(wellKnownUrl(handle), http, signal).catch((error: unknown) => {
+            // DNS answers, and knows no such domain: that is no outage.
+            if (hasNone && error instanceof IndexerError && isAbsent(error.details.reason)) return undefined
+            throw error
+          })
     if (isDid(did)) return did
     throw new IndexerError('HandleNotFound', `the domain of ${handle} names no DID`, { details: { handle } })
   }
 }
+
+const isAbsent = (code: unknown): boolean => code === 'ENOTFOUND' || code === 'ENODATA'
 
 async function askDomain(url: string, http: Http, signal: AbortSignal | undefined): Promise<string | undefined> {
   try {

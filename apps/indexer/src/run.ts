@@ -239,6 +239,7 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlCon
     resolveHandle: createHandleResolver(http, io.handles),
     resolver,
     state,
+    retry,
     log,
     signal,
   })

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Page } from './fetch-pages.ts'
 import { openTestHttp } from './http-test-server.ts'
 import type { Listed } from './listing.ts'
 import { createResolver } from './resolve.ts'
@@ -15,7 +16,9 @@ beforeEach(async () => {
 })
 afterEach(async () => await rm(folder, { recursive: true, force: true }))
 
-async function readFile(text: string): Promise<{ pages: { rows: Listed[]; refused: number }[]; told: string[] }> {
+async function readFile(
+  text: string,
+): Promise<{ pages: Pick<Page<Listed>, 'rows' | 'refused' | 'unasked'>[]; told: string[] }> {
   const path = join(folder, 'names')
   await writeFile(path, text)
   const told: string[] = []
@@ -28,6 +31,7 @@ async function readFile(text: string): Promise<{ pages: { rows: Listed[]; refuse
       wellKnownUrl: () => 'http://127.0.0.1:1',
     }),
     state: { settledRepos: async () => new Set() },
+    retry: { baseDelayMs: 1, maxAttempts: 2 },
     log: {
       warn: (values: { line?: number; name?: string }) => void told.push(`${values.line} ${values.name}`),
       debug: () => {},
@@ -35,12 +39,13 @@ async function readFile(text: string): Promise<{ pages: { rows: Listed[]; refuse
     signal: new AbortController().signal,
   }
   const source = fileSource(path, context)
-  const pages: { rows: Listed[]; refused: number }[] = []
+  const pages: Pick<Page<Listed>, 'rows' | 'refused' | 'unasked'>[] = []
   let cursor: string | undefined
   do {
     const page = await source.page(cursor)
-    pages.push({ rows: page.rows, refused: page.refused })
-    cursor = page.cursor
+    const { cursor: next, ...rest } = page
+    pages.push(rest)
+    cursor = next
   } while (cursor !== undefined)
   return { pages, told }
 }
@@ -52,7 +57,7 @@ test('a file of any length is read in pages, each from where the last one ended'
   const { pages } = await readFile(`${dids.join('\n')}\n`)
   expect(pages.map(({ rows }) => rows.length)).toEqual([1000, 1000, 500])
   expect(pages.flatMap(({ rows }) => rows.map((row) => row.did))).toEqual(dids)
-  expect(pages[0]?.rows[0]).toEqual({ did: did(0), active: undefined })
+  expect(pages[0]?.rows[0]).toEqual({ did: did(0), active: undefined, isNamed: true })
 })
 
 test('bad lines are told with their number, comments and blank lines are not', async () => {
@@ -68,14 +73,25 @@ test('bad lines are told with their number, comments and blank lines are not', a
     did(3),
   ]
   const { pages, told } = await readFile(lines.join('\r\n'))
-  expect(pages).toEqual([{ rows: [1, 2, 3].map((index) => ({ did: did(index), active: undefined })), refused: 3 }])
+  expect(pages).toEqual([
+    { rows: [1, 2, 3].map((index) => ({ did: did(index), active: undefined, isNamed: true })), refused: 3, unasked: 0 },
+  ])
   expect(told).toEqual(['5 not a name', '7 did:plc:!', '8 undefined'])
 })
 
-test('a handle whose domain cannot be asked is a bad line, not the end', async () => {
-  const { pages, told } = await readFile(`nobody.example\n${did(1)}`)
-  expect(pages).toEqual([{ rows: [{ did: did(1), active: undefined }], refused: 1 }])
+test('a handle whose domain cannot be asked is told and counted on the last page, and the others go on', async () => {
+  const dids = Array.from({ length: 1000 }, (_, index) => did(index))
+  const { pages, told } = await readFile(`nobody.example\n${dids.join('\n')}`)
+  expect(pages.map(({ rows, refused, unasked }) => [rows.length, refused, unasked])).toEqual([
+    [999, 0, undefined],
+    [1, 0, 1],
+  ])
   expect(told).toEqual(['1 nobody.example'])
+})
+
+test('when no domain at all can be asked the page is not passed: that is an outage', async () => {
+  const handles = Array.from({ length: 500 }, (_, index) => `name${index}.example`)
+  await expect(readFile([did(1), ...handles].join('\n'))).rejects.toMatchObject({ code: 'HandleUnasked' })
 })
 
 test('of a file that is something else altogether, fifty lines are told', async () => {
@@ -85,7 +101,7 @@ test('of a file that is something else altogether, fifty lines are told', async 
 })
 
 test('an empty file is an empty page', async () => {
-  expect(await readFile('')).toEqual({ pages: [{ rows: [], refused: 0 }], told: [] })
+  expect(await readFile('')).toEqual({ pages: [{ rows: [], refused: 0, unasked: 0 }], told: [] })
 })
 
 test('names are read as people write them', () => {

@@ -1,6 +1,7 @@
 // Sources of accounts that a person names: a file with one DID or handle a line, or the arguments of `run`. What is wrong with a
 // line is told with its number and counted; the others go on. A name says nothing of revs, so of an account that is known already
 // its host is asked, the one that its DID document names.
+import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { isDid, isHandle } from './did-document.ts'
 import type { Source } from './discover.ts'
@@ -10,6 +11,7 @@ import type { FetchContext } from './fetch-xrpc.ts'
 import type { Listed } from './listing.ts'
 import type { Resolver } from './resolve.ts'
 import type { ResolveHandle } from './resolve-handle.ts'
+import { type RetryPolicy, withRetries } from './retry-policy.ts'
 import type { State } from './state.ts'
 import { statusOf } from './state-outcomes.ts'
 import { Slots } from './write-slots.ts'
@@ -19,6 +21,7 @@ export interface NamesContext {
   resolver: Resolver
   resolveHandle: ResolveHandle
   state: Pick<State, 'settledRepos'>
+  retry: RetryPolicy
   log: Record<'debug' | 'warn', (values: object, message: string) => void>
   signal: AbortSignal
 }
@@ -33,21 +36,28 @@ interface Name {
 const linesPerPage = 1000
 /** Look-ups at the same time. */
 const lookUps = 32
+/** A domain may be dead for good, and would keep a place for minutes. */
+const maxAttempts = 3
 /** Bad lines that are told; the others are only counted: the file may be something else altogether. */
 const maxTold = 50
 /** A DID has at most 2,048 characters. */
 const maxLineBytes = 4096
 
-/** Its cursor is `BYTE:LINE`, where the next page begins. */
+/** Its cursor is `BYTE:LINE:UNASKED`: where the next page begins, and handles before it whose domains could not be asked. */
 export function fileSource(path: string, context: NamesContext): Source {
   const name = `file ${path}`
   const told = { lines: 0 }
   return {
     name,
-    async page(cursor = '0:0') {
-      const [start = 0, line = 0] = cursor.split(':').map(Number)
+    version: () => hashFile(path),
+    async page(cursor = '0:0:0') {
+      const [start = 0, line = 0, before = 0] = cursor.split(':').map(Number)
       const { names, next } = await readNames(path, { start, line })
-      return { ...(await lookUpNames(names, { ...context, source: name, told })), cursor: next }
+      const { rows, refused, unasked } = await lookUpNames(names, { ...context, source: name, told })
+      const all = before + unasked
+      return next === undefined
+        ? { rows, refused, cursor: undefined, unasked: all }
+        : { rows, refused, cursor: `${next}:${all}` }
     },
   }
 }
@@ -56,6 +66,10 @@ export function argumentSource(names: readonly string[], context: NamesContext):
   const name = 'arguments'
   return {
     name,
+    version: async () =>
+      createHash('sha256')
+        .update([...names].sort().join('\n'))
+        .digest('hex'),
     isComplete: true,
     async page() {
       const lines = names.map((text, index) => ({ line: index + 1, text: cleanName(text) }))
@@ -88,6 +102,19 @@ const cleanName = (line: string) =>
     .replace(/#.*/, '')
     .trim()
 
+async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  try {
+    for await (const chunk of createReadStream(path)) hash.update(chunk)
+  } catch (cause) {
+    throw cannotRead(path, cause)
+  }
+  return hash.digest('hex')
+}
+
+const cannotRead = (path: string, cause: unknown): IndexerError =>
+  new IndexerError('BadUsage', `--source file=${path} cannot be read`, { cause, details: { path } })
+
 async function readNames(
   path: string,
   from: { start: number; line: number },
@@ -104,7 +131,7 @@ async function readNames(
       if (line - from.line >= linesPerPage) return { names, next: `${start}:${line}` }
     }
   } catch (cause) {
-    throw new IndexerError('BadUsage', `--source file=${path} cannot be read`, { cause, details: { path } })
+    throw cannotRead(path, cause)
   } finally {
     file.destroy()
   }
@@ -139,30 +166,59 @@ interface LookUp extends NamesContext {
   told: { lines: number }
 }
 
-async function lookUpNames(names: readonly Name[], context: LookUp): Promise<{ rows: Listed[]; refused: number }> {
+/** Of one page. */
+interface Tally {
+  /** Handles whose domains have answered, whatever they said. */
+  answered: number
+  refused: number
+  unasked: number
+}
+
+/** Throws `HandleUnasked` when none of many domains could be asked: then it is our network or DNS, and the page is to be tried again. */
+async function lookUpNames(
+  names: readonly Name[],
+  context: LookUp,
+): Promise<{ rows: Listed[]; refused: number; unasked: number }> {
   const slots = new Slots(lookUps)
-  const found = await Promise.all(names.map((name) => slots.run(() => didOf(name, context))))
-  const dids = [...new Set(found.filter((did) => did !== undefined))]
+  const tally: Tally = { answered: 0, refused: 0, unasked: 0 }
+  const looked = await Promise.allSettled(names.map((name) => slots.run(() => didOf(name, tally, context))))
+  for (const one of looked) if (one.status === 'rejected') throw one.reason
+  const found = looked.flatMap((one) => (one.status === 'fulfilled' && one.value ? [one.value] : []))
+  const dids = [...new Set(found)]
   const settled = await context.state.settledRepos(dids)
   const rows = await Promise.all(
     dids.map(async (did) =>
-      settled.has(did) ? await slots.run(() => askHost(did, context)) : { did, active: undefined },
+      settled.has(did) ? await slots.run(() => askHost(did, context)) : { did, active: undefined, isNamed: true },
     ),
   )
-  return { rows, refused: found.filter((did) => did === undefined).length }
+  return { rows, refused: tally.refused, unasked: tally.unasked }
 }
 
-async function didOf({ line, text }: Name, context: LookUp): Promise<string | undefined> {
-  const { signal, told, log, source } = context
+async function didOf({ line, text }: Name, tally: Tally, context: LookUp): Promise<string | undefined> {
+  const { signal, told, log, source, retry, resolveHandle } = context
   const name = text && readName(text)
+  if (name && isDid(name)) return name
+  const policy = { ...retry, maxAttempts: Math.min(maxAttempts, retry.maxAttempts) }
+  if (tally.answered === 0 && tally.unasked >= lookUps)
+    throw new IndexerError('HandleUnasked', `none of ${tally.unasked} handles could be asked for`)
   try {
     if (!name) throw new IndexerError('HandleNotFound', 'neither a DID nor a handle')
-    return isDid(name) ? name : await context.resolveHandle(name, signal)
+    const did = await withRetries(() => resolveHandle(name, signal), policy, { signal })
+    tally.answered++
+    return did
   } catch (error) {
     if (signal.aborted || !(error instanceof IndexerError)) throw error
+    if (errorClass(error) === 'retry') tally.unasked++
+    else {
+      tally.refused++
+      if (name) tally.answered++
+    }
     if (++told.lines <= maxTold) {
       const { code, message: reason } = error
-      log.warn({ source, line, name: text?.slice(0, 300), code, reason }, 'a line that names no account')
+      log.warn(
+        { source, line, name: text?.slice(0, 300), code, reason },
+        errorClass(error) === 'retry' ? 'a handle that could not be asked for' : 'a line that names no account',
+      )
     }
     return undefined
   }

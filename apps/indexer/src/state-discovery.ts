@@ -157,6 +157,7 @@ async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }
   })
   const apply = async (verdict: Change) =>
     await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], homeId, changes })
+  await apply('wanted')
   const claimed = (verdicts.get('claimed') ?? []).map(({ did }) => did)
   return {
     discovered: inserted.size,

@@ -40,9 +40,10 @@ export function createReaders({ database }: StateContext) {
       return new Map(rows.map(({ code, records }) => [code, records]))
     },
 
-    /** Whether a source was listed to its end since the first of the processes that live now began: in this crawl. */
-    async wasListed(source: string): Promise<boolean> {
-      const { rows } = await ask<{ listed: boolean }>(pool, { text: selectListed, values: [source] })
+    /** Whether a source, in this version, was listed to its end since the first of the processes that live now began: in this crawl. */
+    async wasListed(source: string, version?: string): Promise<boolean> {
+      const values = [source, version === undefined ? '' : `${version} `]
+      const { rows } = await ask<{ listed: boolean }>(pool, { text: selectListed, values })
       return rows[0]?.listed ?? false
     },
 
@@ -68,7 +69,9 @@ export function createReaders({ database }: StateContext) {
 }
 
 const selectListed = `
-  select finished_at >= (select min(started_at) from processes) is true as listed from sources where name = $1`
+  select finished_at >= (select min(started_at) from processes) is true
+    and starts_with(coalesce(cursor, ''), $2) as listed
+  from sources where name = $1`
 
 async function sumsOf({ pool }: StateContext['database'], names: string[]): Promise<Map<string, number>> {
   const text = `select name, sum(value)::bigint as value from counters where name = any($1) group by name`

@@ -69,4 +69,9 @@ const verdictStatements: Record<Change, string> = {
     set host_id = null, state = 'waiting', status = null, error_code = null, error_message = null, attempts = 0, retry_at = null
     from old where r.id = old.id and old.state <> 'working' and old.rev is null and old.resolved_at is null
     returning old.state as was, r.state`,
+
+  wanted: `${listedRows}
+    update repos r set state = 'retry', retry_at = now(), attempts = 0
+    from old where r.id = old.id and old.state = 'failed'
+    returning old.state as was, r.state`,
 }
