@@ -33,7 +33,7 @@ const reprojectArgs = (place: Place) => ['reproject', ...common(place), '--confi
 
 test('a crawl that is killed while it archives ends with the CAR of every repo, each of its rev, and nothing unfinished', async () => {
   await using place = await openPlace()
-  for (const step of ['before-archived:4', 'after-archived:4', 'before-commit:2', 'after-commit:1']) {
+  for (const step of ['before-archived:4', 'after-archived:4', 'before-commit:1', 'after-commit:1']) {
     const { signal } = await runIndexer(runArgs(place), { env: { INDEXER_KILL_AT: step } })
     expect(signal, step).toBe('SIGKILL')
   }
