@@ -83,8 +83,9 @@ test('a process that comes later is given hosts, whose limits hold all the same'
 
 let hits = 0
 
-/** Each step once. */
-const pairs = pairsOf(shuffle([...stepNames], createRandom(`processes ${seed}`)))
+/** Each step once; in CI two thirds of them, others with every seed. */
+const allPairs = pairsOf(shuffle([...stepNames], createRandom(`processes ${seed}`)))
+const pairs = process.env.CI ? allPairs.slice(0, 7) : allPairs
 
 function pairsOf(steps: StepName[]): [StepName, StepName][] {
   const half = Math.ceil(steps.length / 2)
@@ -109,7 +110,7 @@ test.each(pairs)(
 )
 
 test('most of the blows have hit', () => {
-  expect(hits, `SEED=${seed}`).toBeGreaterThan(stepNames.length / 2)
+  expect(hits, `SEED=${seed}`).toBeGreaterThan(pairs.length)
 })
 
 test.each(['before-commit', 'in-copy', 'before-claim', 'before-page-commit', 'before-resolved-commit'] as const)(

@@ -33,7 +33,9 @@ const maxQuietRuns = 5
 /** Every step once, from a random one on, with a random victim, and as many blows at random times. */
 export function randomBlows(random: Random, timed: number): Blow[] {
   const victims: Victim[] = ['indexer', 'indexer', 'postgres', 'both']
-  const steps = stepNames.map((step): Blow => ({ step, times: 1 + random.below(3), victim: random.pick(victims) }))
+  // A host is only dropped for another process.
+  const reached = stepNames.filter((step) => step !== 'before-host-drop')
+  const steps = reached.map((step): Blow => ({ step, times: 1 + random.below(2), victim: random.pick(victims) }))
   const times = Array.from({ length: timed }, (): Blow => {
     return { afterMs: 500 + random.below(2_500), victim: random.pick([...victims, 'interrupt']) }
   })

@@ -13,8 +13,6 @@ export const stepNames = [
   'before-host-drop',
   'before-claim',
   'after-claim',
-  'before-archived',
-  'after-archived',
   'before-lock',
   'before-copy',
   'in-copy',
@@ -29,10 +27,15 @@ export const stepNames = [
   'before-release',
 ] as const
 
+/** Those of a run with `--archive`. */
+export const archiveStepNames = ['before-archived', 'after-archived'] as const
+
 /** Those of `reproject`. */
 export const swapStepNames = ['before-swap', 'before-swap-commit', 'after-swap'] as const
 
-export type StepName = (typeof stepNames)[number] | (typeof swapStepNames)[number]
+const allStepNames = [...stepNames, ...archiveStepNames, ...swapStepNames]
+
+export type StepName = (typeof allStepNames)[number]
 
 interface KillPlan {
   name: string
@@ -52,8 +55,7 @@ function readPlan(text: string | undefined): KillPlan | undefined {
   if (name === undefined || name === '') return undefined
   if (victim !== 'indexer' && victim !== 'postgres' && victim !== 'both' && victim !== 'stop')
     throw new Error(`INDEXER_KILL_AT: no victim ${victim}`)
-  if (![...stepNames, ...swapStepNames].some((known) => known === name))
-    throw new Error(`INDEXER_KILL_AT: no step ${name}`)
+  if (!allStepNames.some((known) => known === name)) throw new Error(`INDEXER_KILL_AT: no step ${name}`)
   return { name, times: Number(times), victim }
 }
 
