@@ -1,6 +1,6 @@
 // How large repos share a thread with the small ones beside them: after a step of a large one all large ones rest, so that
 // together they have a small share of the thread. In: how long each step took; out: a promise that is done when the rest is over.
-// Without small ones nobody rests. Without it one huge repo halved the rate of 10,000 tiny ones; with it they keep 0.91 of it (bench:big-repo).
+// Without small ones nobody rests. Without rests one huge repo halved the rate of 10,000 tiny ones; with them they keep 0.91 of it (bench:big-repo).
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Bytes of a CAR past which its repo is large. */
