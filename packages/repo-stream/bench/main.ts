@@ -16,6 +16,7 @@ import {
   table,
   writeResults,
 } from './report.ts'
+import { waitForRest } from './rest.ts'
 import type { SideAnswer } from './side.ts'
 
 const { values } = parseArgs({
@@ -95,10 +96,12 @@ async function runWarm({ sides, reps, times, warmups }: Case, paths: string[]): 
   const running: RunningSide[] = sides.map((side) => startSide(side, ...paths))
   try {
     const answers = new Map<string, SideAnswer[]>(sides.map((side) => [side, []]))
-    for (let rep = -warmups; rep < reps; rep++) {
+    const pids = running.map(({ pid }) => pid)
+    for (const side of running) for (let i = 0; i < warmups; i++) await side.run(times)
+    for (let rep = 0; rep < reps; rep++) {
       for (const side of running) {
-        const answer = await side.run(times)
-        if (rep >= 0) answers.get(side.name)?.push(answer)
+        await waitForRest(pids)
+        answers.get(side.name)?.push(await side.run(times))
       }
     }
     return answers

@@ -26,9 +26,9 @@ const fast = [...own, 'crate memory', 'atcute memory', 'atcute stream']
 const all = [...fast, 'ipld car', 'atproto repo']
 
 const walks: Readonly<Record<Size, Pick<Case, 'reps' | 'times' | 'warmups' | 'warmSize'>>> = {
-  tiny: { reps: 15, times: 300, warmups: 10 },
-  little: { reps: 15, times: 20, warmups: 15 },
-  '5MiB': { reps: 7, times: 1, warmups: 3 },
+  tiny: { reps: 15, times: 300, warmups: 40 },
+  little: { reps: 15, times: 20, warmups: 40 },
+  '5MiB': { reps: 9, times: 1, warmups: 10 },
   '128MiB': { reps: 3, times: 1, warmups: 0, warmSize: '5MiB' },
   '450MiB': { reps: 1, times: 1, warmups: 0, warmSize: '5MiB' },
 }
