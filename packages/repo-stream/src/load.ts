@@ -149,10 +149,14 @@ export class Load {
     this.moveToDisk(await openStore(), { streams: true })
   }
 
-  /** Rearranges a spilled CAR, once, where its order makes nearly every lookup read from the disk. */
+  /** Has a spilled CAR an order that makes nearly every lookup read from the disk? */
+  isScattered(): boolean {
+    return this.ended && this.#disk?.blocks.isScattered() === true
+  }
+
+  /** Rearranges such a CAR, once. */
   async gather(root: DigestAt): Promise<void> {
-    if (!this.ended || !this.#disk?.blocks.isScattered()) return
-    await this.#disk.blocks.regroup(root, async () => {
+    await this.#disk?.blocks.regroup(root, async () => {
       await this.#turn()
       this.#options.signal?.throwIfAborted()
     })
