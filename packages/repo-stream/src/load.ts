@@ -149,14 +149,14 @@ export class Load {
     this.moveToDisk(await openStore(), { streams: true })
   }
 
-  /** Has a spilled CAR an order that makes nearly every lookup read from the disk? */
+  /** Has a spilled CAR an order that makes most lookups read from the disk? */
   isScattered(): boolean {
-    return this.ended && this.#disk?.blocks.isScattered() === true
+    return this.#disk?.blocks.isScattered({ isWhole: this.ended }) === true
   }
 
-  /** Rearranges such a CAR, once. */
+  /** Rearranges such a CAR. */
   async gather(root: DigestAt): Promise<void> {
-    await this.#disk?.blocks.regroup(root, async () => {
+    await this.#disk?.blocks.gather(root, async () => {
       await this.#turn()
       this.#options.signal?.throwIfAborted()
     })

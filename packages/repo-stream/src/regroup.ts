@@ -235,7 +235,8 @@ class GroupRows {
     this.#buffers[group] ??= { bytes: new Uint8Array(this.#bufferBytes), at: 0 }
     const buffer = this.#buffers[group]
     if (buffer.at + bytes > this.#bufferBytes) this.#flush(group)
-    for (let from = start; from < to; from++) buffer.bytes[buffer.at++] = slab.bytes[from] ?? 0
+    buffer.bytes.set(slab.bytes.subarray(start, to), buffer.at)
+    buffer.at += bytes
   }
 
   flushAll(): void {
