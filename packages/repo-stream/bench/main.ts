@@ -1,5 +1,5 @@
 // How much faster than its peers is this package, how much does verification cost, and what does a spilled walk take?
-// npm run bench -w packages/repo-stream -- [--json] [--write] [--parts walk,cold,spill,decode] [--sizes 5MiB,128MiB]
+// npm run bench -w packages/repo-stream -- [--json] [--write] [--parts walk,cold,spill,sqlite,decode] [--sizes 5MiB,128MiB]
 //   [--orders pds] [--sides ours,crate] [--reps N]     `--sides` keeps the sides whose name contains one of the words
 //   [--from a.json,b.json]                             shows or writes what earlier runs with --json have measured
 import { parseArgs } from 'node:util'

@@ -5,7 +5,7 @@ import type { BlockOrder } from '../fixtures/index.ts'
 import { orders, type Size } from './cars.ts'
 
 export interface Case {
-  part: 'walk' | 'cold' | 'spill' | 'decode'
+  part: 'walk' | 'cold' | 'spill' | 'sqlite' | 'decode'
   size: Size
   order: BlockOrder
   sides: readonly string[]
@@ -34,7 +34,7 @@ const walks: Readonly<Record<Size, Pick<Case, 'reps' | 'times' | 'warmups' | 'wa
 }
 
 export function plan(): Case[] {
-  return [...walkCases(), ...coldCases(), ...spillCases(), ...decodeCases()]
+  return [...walkCases(), ...coldCases(), ...spillCases(), sqliteCase, ...decodeCases()]
 }
 
 function walkCases(): Case[] {
@@ -68,6 +68,18 @@ function spillCases(): Case[] {
     }
   }
   return cases
+}
+
+const sqliteCase: Case = {
+  part: 'sqlite',
+  size: '128MiB',
+  order: 'pds',
+  sides: ['node:sqlite', 'better-sqlite3'],
+  ours: 'node:sqlite',
+  reps: 5,
+  times: 1,
+  warmups: 1,
+  fresh: false,
 }
 
 function decodeCases(): Case[] {
