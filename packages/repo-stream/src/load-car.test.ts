@@ -274,6 +274,19 @@ describe('a driver', () => {
     await expect(driver.nextChunk(1)).rejects.toMatchObject({ code: 'Closed' })
   })
 
+  test('that is closed while a chunk is waited for says so, whatever the source does', async () => {
+    async function* source(): AsyncGenerator<Uint8Array> {
+      yield repo.toCar('preorder').subarray(0, 5000)
+      await new Promise(() => {})
+    }
+    const { driver } = await inMemory(loadCar(source(), { openStore: () => Promise.reject(new Error('opened')) }))
+    const given = await driver.nextChunk(1000)
+    const pending = driver.nextChunk(1000)
+    setTimeout(() => void driver.close(), 1)
+    await expect(pending).rejects.toMatchObject({ code: 'Closed' })
+    expect(given?.length).toBeGreaterThan(0)
+  })
+
   test('throws its error again', async () => {
     const car = rawCar(rawNode(leafKeys(1).map((key) => ({ key, value: rawRecord({}) }))), [])
     const { driver } = await inMemory(loadCar(car))

@@ -159,6 +159,7 @@ export class Load {
     await this.#disk?.blocks.gather(root, async () => {
       await this.#turn()
       this.#options.signal?.throwIfAborted()
+      if (this.closed) throw new RepoStreamError('Closed', 'the load was closed while its blocks were rearranged')
     })
   }
 
