@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { carFile } from './cars.ts'
 import { buildPackage, buildPeer, type RunningSide, startSide } from './children.ts'
 import { type Case, plan } from './plan.ts'
+import { writeReadmeNumbers } from './readme-numbers.ts'
 import {
   type Measured,
   makeReport,
@@ -37,7 +38,10 @@ const measured: Measured[] = []
 const ours = new Map<string, string>()
 const report = values.from ? mergeReports(values.from.split(',').map(readReport)) : await measure()
 process.stdout.write(`${values.json ? JSON.stringify(report) : table(report)}\n`)
-if (values.write) writeResults(report)
+if (values.write) {
+  writeResults(report)
+  writeReadmeNumbers(report)
+}
 
 async function measure(): Promise<Report> {
   const cases = plan().map(select).filter(isWanted)
