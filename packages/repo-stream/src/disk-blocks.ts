@@ -65,25 +65,22 @@ export class DiskBlocks implements BlockStore {
     this.#finds++
     if (this.#findNear(view, at)) return true
     const hash = digestHash(view, at)
-    const { slots, shift } = this.#index
-    const mask = slots.length - 1
-    for (let i = (hash >>> shift) * 2; ; i = (i + 2) & mask) {
-      const stored = slots[i + 1] ?? 0
-      if (stored === 0) return this.#storedIndexes.length > 0 && this.#findStored(hash, view, at)
-      if (slots[i] !== hash) continue
-      if (!this.#isAt(stored - 1, view, at)) continue
-      this.#enterGroup(i / 2)
-      return true
-    }
+    const slot = this.#slotOf(hash, view, at)
+    if (slot < 0) return this.#storedIndexes.length > 0 && this.#findStored(hash, view, at)
+    this.#enterGroup(slot)
+    return true
   }
 
   keep(parts: SectionParts): boolean {
-    this.#insert(digestHash(parts.source.view, parts.digestAt), this.#rows.appendParts(parts))
+    const { source, digestAt } = parts
+    const hash = digestHash(source.view, digestAt)
+    if (this.#slotOf(hash, source.view, digestAt) < 0) this.#insert(hash, this.#rows.appendParts(parts))
     return true
   }
 
   keepSection(source: Slab, start: number, data: number, end: number): boolean {
-    this.#insert(digestHash(source.view, data - 32), this.#rows.append(source, start, end))
+    const hash = digestHash(source.view, data - 32)
+    if (this.#slotOf(hash, source.view, data - 32) < 0) this.#insert(hash, this.#rows.append(source, start, end))
     return true
   }
 
@@ -129,6 +126,20 @@ export class DiskBlocks implements BlockStore {
     this.#rows.clearCache()
     this.#near?.free()
     this.#near = undefined
+  }
+
+  /**
+   * The slot of a block, opened; -1: the index in memory has it not. Asked before a block is kept, too: one that is sent a
+   * million times would make a million slots of one hash, each of them behind all others.
+   */
+  #slotOf(hash: number, view: DataView, at: number): number {
+    const { slots, shift } = this.#index
+    const mask = slots.length - 1
+    for (let i = (hash >>> shift) * 2; ; i = (i + 2) & mask) {
+      const stored = slots[i + 1] ?? 0
+      if (stored === 0) return -1
+      if (slots[i] === hash && this.#isAt(stored - 1, view, at)) return i / 2
+    }
   }
 
   #isAt(address: number, view: DataView, at: number): boolean {

@@ -39,6 +39,20 @@ describe('a spilled walk', () => {
     await driver.close()
   })
 
+  test.each(['buffer', 'stream'] as const)('stores a block once that is sent ever again (%s)', async (preorder) => {
+    const record = rawRecord({ a: 'block' })
+    const car = rawCar(rawNode(keysOfHeight(0, 3).map((key) => ({ key, value: record }))), [record])
+    const section = Buffer.concat([Buffer.of(record.cid.length + record.bytes.length), record.cid, record.bytes])
+    const source = [car, ...Array<Uint8Array>(20).fill(Buffer.concat(Array(1000).fill(section)))]
+    const loaded = await loadCar(source, { memoryLimitBytes: 1, preorder })
+    if (loaded.kind !== 'disk') throw new Error('the load was not suspended')
+    const store = await openDiskStore(spillPath(dir))
+    const { driver } = await loaded.finishLoading(store)
+    expect((await allChunks(driver, 500)).flat()).toHaveLength(3)
+    expect(store.storedBytes).toBeLessThan(section.length * 1000)
+    await driver.close()
+  })
+
   test('refuses a node that is its own child also where the order makes it rearrange the blocks, unhashed', async () => {
     const record = (i: number) => rawRecord({ i, text: 'x'.repeat(300) })
     const low = keysOfHeight(0, 4000).map((key, i) => ({ key, value: record(i) }))
