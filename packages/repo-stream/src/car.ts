@@ -2,6 +2,7 @@
 // The header must be the one that repos have: canonical DAG-CBOR, version 1, one root.
 import { checkCidHead, cidBytes, isLink, linkBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
+import { hasText } from './has-text.ts'
 import { type Limits, limitError } from './limits.ts'
 import type { Slab } from './slab.ts'
 
@@ -142,11 +143,4 @@ function readRoot(slab: Slab, from: number, to: number, base: number): number {
   if (bytes[version + 8] !== 1) throw invalid('has a version that is not 1', version + 8)
   if (version + 9 !== to) throw invalid('has bytes after its end', version + 9)
   return link + 5
-}
-
-/** Is the text `text` (under 24 ASCII characters) encoded at `at`, wholly before `to`? */
-function hasText(bytes: Uint8Array, at: number, to: number, text: string): boolean {
-  if (at + 1 + text.length > to || bytes[at] !== 0x60 + text.length) return false
-  for (let i = 0; i < text.length; i++) if (bytes[at + 1 + i] !== text.charCodeAt(i)) return false
-  return true
 }

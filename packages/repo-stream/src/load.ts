@@ -149,12 +149,17 @@ export class Load {
     this.moveToDisk(await openStore(), { streams: true })
   }
 
-  /** Rearranges a spilled CAR, once, where its order makes nearly every lookup read from the disk. */
+  /** Has a spilled CAR an order that makes most lookups read from the disk? */
+  isScattered(): boolean {
+    return this.#disk?.blocks.isScattered({ isWhole: this.ended }) === true
+  }
+
+  /** Rearranges such a CAR. */
   async gather(root: DigestAt): Promise<void> {
-    if (!this.ended || !this.#disk?.blocks.isScattered()) return
-    await this.#disk.blocks.regroup(root, async () => {
+    await this.#disk?.blocks.gather(root, async () => {
       await this.#turn()
       this.#options.signal?.throwIfAborted()
+      if (this.closed) throw new RepoStreamError('Closed', 'the load was closed while its blocks were rearranged')
     })
   }
 

@@ -62,6 +62,11 @@ export class Walk {
     return status
   }
 
+  /** Nobody asks for more. */
+  close(): void {
+    this.#path.close()
+  }
+
   #fill(out: Entry[], max: number): WalkStatus {
     const path = this.#path
     const { maxChunkBytes } = this.#blocks
