@@ -1,6 +1,6 @@
 // One record of a walk. It points into the memory where the key and the record lie; strings and views are made when asked
 // for, so that a caller pays for what it reads.
-import type { Slab } from './slab.ts'
+import { type Slab, viewOf } from './slab.ts'
 import type { Entry } from './types.ts'
 
 /** Where an entry's parts lie. */
@@ -53,15 +53,10 @@ export class WalkEntry implements Entry {
   }
 
   get cid(): Uint8Array {
-    return view(this.cidSlab, this.cidFrom, this.cidFrom + 36)
+    return viewOf(this.cidSlab, this.cidFrom, this.cidFrom + 36)
   }
 
   get data(): Uint8Array {
-    return view(this.dataSlab, this.dataFrom, this.dataTo)
+    return viewOf(this.dataSlab, this.dataFrom, this.dataTo)
   }
-}
-
-/** A third cheaper than `subarray` (26 against 35 ns), and never a Buffer. */
-function view({ buffer, bufferFrom }: Slab, from: number, to: number): Uint8Array {
-  return new Uint8Array(buffer, bufferFrom + from, to - from)
 }

@@ -53,6 +53,10 @@ const skipAnswer = new Uint8Array([tag.skip])
 const rowHead = 3
 const oddRowHead = 7
 const oddityHead = 7
+/** Where a row without oddities starts in the scratch. */
+const rowStart = oddRowHead - rowHead
+/** Of an answer whose view is kept for the next one of this length: 0.2 MB of views at most. */
+const maxKnownAnswerBytes = 2048
 const initialScratchBytes = 65_536
 /** Types are compared one after the other; the rest of a long tail is looked up by name. */
 const maxKnownTypes = 64
@@ -65,6 +69,8 @@ class CompiledProjection implements Projection {
   readonly #keepRaw: KeepRaw
   readonly #reader = new CborReader()
   readonly #writer = new FieldWriter()
+  /** Views of the scratch from `rowStart`, by their lengths. */
+  readonly #answers = new Array<Uint8Array | undefined>(maxKnownAnswerBytes + 1).fill(undefined)
 
   constructor(config: Config, keepRaw: KeepRaw) {
     this.#projectors = config.tables.map((table) => new Projector(table))
@@ -184,7 +190,7 @@ class CompiledProjection implements Projection {
     projector.project(reader, writer)
     if (checkType) this.#noteOtherType(projector, reader)
     const odd = writer.oddities.length > 0
-    const start = odd ? 0 : oddRowHead - rowHead
+    const start = odd ? 0 : rowStart
     const fieldsLength = writer.length - oddRowHead
     if (odd) this.#appendOddities(reader)
     const { bytes } = writer
@@ -193,7 +199,19 @@ class CompiledProjection implements Projection {
     bytes[start + 1] = index >> 8
     bytes[start + 2] = index
     if (odd) writer.view.setUint32(rowHead, fieldsLength)
-    return viewOf(bytes, start, writer.length)
+    return this.#answerOf(start, writer.length)
+  }
+
+  /** A view of the scratch: most answers start at the same place, and few have another length than one before them. */
+  #answerOf(start: number, end: number): Uint8Array {
+    const { bytes } = this.#writer
+    const length = end - start
+    if (start !== rowStart || length > maxKnownAnswerBytes) return bytes.subarray(start, end)
+    const known = this.#answers[length]
+    if (known !== undefined) return known
+    const answer = bytes.subarray(start, end)
+    this.#answers[length] = answer
+    return answer
   }
 
   /** A record under a key of another collection than its `$type` says. The generic table's column holds it whole. */
@@ -254,6 +272,7 @@ class CompiledProjection implements Projection {
     const tooBig = length > projectionLimits.maxKeptScratchBytes && writer.length === 0
     if (length >= room && !tooBig) return
     writer.replaceRoom(new Uint8Array(Math.max(initialScratchBytes, room + (room >> 1))))
+    this.#answers.fill(undefined)
   }
 }
 
