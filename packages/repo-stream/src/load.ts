@@ -163,7 +163,9 @@ export class Load {
     if (this.closed) return
     this.closed = true
     this.#input?.cancel()
-    this.#memory?.close()
+    this.#window.close()
+    if (this.#options.freeOnClose === true) this.#memory?.free()
+    else this.#memory?.close()
     this.#disk?.blocks.close()
     this.#memory = undefined
     this.#ledger.giveAll()
@@ -185,6 +187,7 @@ export class Load {
   #end(): void {
     this.ended = true
     this.#reader.end(this.#window.to - this.#window.from)
+    this.#window.close()
   }
 
   #advance(): boolean {

@@ -38,6 +38,8 @@ export interface LoadOptions {
   readonly preorder?: 'stream' | 'buffer' | undefined
   /** Gives `loadCar` a store for the case that a streaming walk passes the memory limit; called at most once. */
   readonly openStore?: (() => DiskStore | Promise<DiskStore>) | undefined
+  /** Entries are good until `close()` only, which then frees all memory at once; by default the collector frees it in its time. */
+  readonly freeOnClose?: boolean | undefined
 }
 
 /** Bytes and a view for reading words of them. */
