@@ -84,6 +84,14 @@ describe('what comes out', () => {
     expect(asText(chunks.flat())).toEqual(asText(await walkAll(repo.car)))
   })
 
+  test('with freeOnClose entries end with their driver', async () => {
+    const { driver } = await inMemory(loadCar(pieces(repo.car, 1000), { freeOnClose: true }))
+    const [chunk = []] = await allChunks(driver, 1000)
+    expect(asText(chunk)).toEqual(asText(await walkAll(repo.car)))
+    await driver.close()
+    expect(() => chunk[0]?.data).toThrow(TypeError)
+  })
+
   test('one block under many keys, and blocks that are sent twice', async () => {
     const record = rawRecord({ $type: 'a.b.c', n: 1 })
     const root = rawNode(leafKeys(3).map((key) => ({ key, value: record })))
