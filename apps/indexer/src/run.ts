@@ -48,7 +48,7 @@ export const hugeBytes = 32 * 1024 * 1024
 const maxThreads = 8
 
 export function defaultThreads(): number {
-  return Math.max(1, Math.min(availableParallelism() - 1, maxThreads))
+  return Math.min(availableParallelism(), maxThreads)
 }
 
 /** Where repos that are too large for memory spill. */
@@ -187,7 +187,7 @@ async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise
 function startPool(
   options: Options,
   parts: Parts,
-  { hosts, httpLimits = {}, signal }: RunIo & { hosts: Hosts },
+  { hosts, httpLimits = {}, signal, log }: RunIo & { hosts: Hosts },
 ): IndexPool {
   const { config, spillDir, writer, metrics, budget, spills } = parts
   const { contact, allowPrivateHosts, plc, repoMemory, verify, archive } = options
@@ -211,6 +211,10 @@ function startPool(
     onSeen: hosts.seen,
     onFetched: (bytes) => {
       metrics.fetchedBytes += bytes
+    },
+    onThread: (threads) => {
+      metrics.threads = threads
+      log.info({ threads }, 'another thread indexes: those before it were busy')
     },
   })
 }
