@@ -24,6 +24,8 @@ export interface IndexPoolOptions {
   onFetched: (bytes: number) => void
   /** Told how many threads there are now when another starts. */
   onThread?: (threads: number) => void
+  /** The first thread, if it was started already. */
+  first?: Worker
 }
 
 export interface IndexPool extends AsyncDisposable {
@@ -35,7 +37,7 @@ export interface IndexPool extends AsyncDisposable {
 const lookMs = 500
 
 export function openIndexPool(options: IndexPoolOptions): IndexPool {
-  const threads = [new IndexThread(options)]
+  const threads = [new IndexThread(options, options.first)]
   const need = new ThreadNeed(options.threads)
   const idleCores = idleCoresMeter()
   const look = () => {
@@ -66,6 +68,11 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
 const resourceLimits = { maxYoungGenerationSizeMb: 48 }
 const threadFile = new URL('./index-thread.ts', import.meta.url)
 
+/** A thread without a pool: it loads its code while its owner opens the database. */
+export function startThread(setup: IndexSetup): Worker {
+  return new Worker(threadFile, { workerData: setup, name: 'index', resourceLimits })
+}
+
 interface Task {
   readonly claim: ClaimedRepo
   /** Called when its download grows huge. */
@@ -91,9 +98,9 @@ class IndexThread {
   #lastLook: EventLoopUtilization
   #failure: { error: unknown } | undefined
 
-  constructor(options: IndexPoolOptions) {
+  constructor(options: IndexPoolOptions, worker = startThread(options.setup)) {
     this.#options = options
-    this.#worker = new Worker(threadFile, { workerData: options.setup, name: 'index', resourceLimits })
+    this.#worker = worker
     this.#lastLook = this.#worker.performance.eventLoopUtilization()
     this.#outbox = new Outbox(this.#worker, () => this.#takeCommitted())
     this.#ended = new Promise((resolve) => {

@@ -129,6 +129,7 @@ async function openWalk(
     budget: context.budget,
     process: (block, digest) => projection.process(block, digest),
     preorder: 'buffer',
+    freeOnClose: true, // rows are copies
     signal: context.signal,
   })
   if (car.kind === 'memory') {

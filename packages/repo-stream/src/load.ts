@@ -162,7 +162,10 @@ export class Load {
     if (this.closed) return
     this.closed = true
     this.#input?.cancel()
-    this.#memory?.close()
+    if (this.#options.freeOnClose) {
+      this.#window.free()
+      this.#memory?.free()
+    } else this.#memory?.close()
     this.#disk?.blocks.close()
     this.#memory = undefined
     this.#ledger.giveAll()

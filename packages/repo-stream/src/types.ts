@@ -38,9 +38,11 @@ export interface LoadOptions {
   readonly preorder?: 'stream' | 'buffer' | undefined
   /** Gives `loadCar` a store for the case that a streaming walk passes the memory limit; called at most once. */
   readonly openStore?: (() => DiskStore | Promise<DiskStore>) | undefined
+  /** The driver's `close` frees its memory at once, and no entry may be looked at any more. Default: left to the collector. */
+  readonly freeOnClose?: boolean | undefined
 }
 
-/** One record of the repo, in key order. Fields stay valid for as long as the entry is held, also after `close()`. */
+/** One record of the repo, in key order. Fields stay valid for as long as the entry is held, also after `close()` (but see `freeOnClose`). */
 export interface Entry {
   /** `collection/rkey`. Entries come in the byte order of this string. */
   readonly key: string

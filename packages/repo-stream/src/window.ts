@@ -1,7 +1,7 @@
 // The stretch of input that is being parsed. For a stream it is a slab that chunks are copied into: kept when it is full,
 // where blocks stay as they are, or used again. For a CAR given as bytes it is those bytes, opened step by step.
 import type { Ledger } from './ledger.ts'
-import { noSlab, type Slab, slabOver } from './slab.ts'
+import { freeNow, noSlab, type Slab, slabOver } from './slab.ts'
 
 /** A big chunk is taken in steps of this size, so that a signal and other work are seen to in between. */
 export const stepBytes = 256 * 1024
@@ -77,6 +77,13 @@ export class Window {
     this.to = rest.length
   }
 
+  /** Frees the memory of a window's own slab. */
+  free(): void {
+    if (!this.#whole) freeNow(this.slab.bytes)
+    this.slab = noSlab
+    this.#chunk = undefined
+  }
+
   #makeRoom(bytes: number, sectionBytes: number, owner: SlabOwner | undefined): boolean {
     if (this.to + bytes <= this.slab.bytes.length) return true
     const rest = this.to - this.from
@@ -88,6 +95,7 @@ export class Window {
     else if (rest + bytes > before.bytes.length) slab = this.#ownSlab(wanted)
     if (slab === undefined) return false
     slab.bytes.set(before.bytes.subarray(this.from, this.to)) // the rest of a section; overlap is fine
+    if (owner === undefined && slab !== before) freeNow(before.bytes)
     if (owner !== undefined && this.from === 0) owner.dropSlab(before) // it held nothing but that rest
     this.slab = slab
     this.from = 0
