@@ -165,7 +165,7 @@ export const optionTable = {
     flags: '--threads <n>',
     env: 'INDEXER_THREADS',
     default: undefined,
-    help: 'threads that fetch, walk and encode repos, beside the one that feeds Postgres (default: cores less one, 1 to 8)',
+    help: 'most threads that fetch, walk and encode repos, beside the one that feeds Postgres; one at first, more when they are busy (default: the cores, up to 8)',
     parse: parseCount,
   }),
   egress: spec<string>({

@@ -4,12 +4,13 @@ import { resolve } from 'node:path'
 import { loadConfig } from './config.ts'
 import { IndexerError } from './errors.ts'
 import { showIndexes } from './finish-verb.ts'
+import { defaultThreads, largeRepoBytes } from './index-setup.ts'
 import { connect } from './open-database.ts'
 import type { Options } from './options.ts'
 import { count } from './progress.ts'
 import { type Reprojected, reproject } from './reproject.ts'
 import type { Filled } from './reproject-fill.ts'
-import { defaultThreads, largeRepoBytes, type RunIo, spillFolder } from './run.ts'
+import { type RunIo, spillFolder } from './run.ts'
 
 const logEveryMs = 10_000
 

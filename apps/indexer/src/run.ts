@@ -1,11 +1,11 @@
 // The verb `run`: opens everything that a crawl needs, in order, crawls, and closes it in the reverse order.
 // Input: options; output: the summary of what the database holds now and the exit code.
-import { availableParallelism } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
 import { removeStaleSpills } from 'repo-stream'
 import { adviseExport } from './advise-export.ts'
 import { openArchive, removeArchived } from './archive.ts'
-import { type Config, loadConfig } from './config.ts'
+import { loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import type { Database } from './database.ts'
 import { insist } from './database-transact.ts'
@@ -17,7 +17,9 @@ import { keepHosts } from './hosts-memory.ts'
 import { otherTurns } from './hosts-turns.ts'
 import { type Http, openHttp } from './http.ts'
 import type { HttpLimits } from './http-limits.ts'
-import { type IndexPool, openIndexPool } from './index-pool.ts'
+import type { IndexSetup } from './index-messages.ts'
+import { type IndexPool, openIndexPool, startThread } from './index-pool.ts'
+import { defaultThreads, indexSetup, type Shared } from './index-setup.ts'
 import { withLease } from './leases.ts'
 import { type LocalDirectory, openLocalDirectory } from './local-directory.ts'
 import type { Log } from './log.ts'
@@ -39,17 +41,6 @@ import { createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
 import { version } from './version.ts'
 import { openWriter, type Writer } from './write.ts'
-
-/** Rows of one repo past this go to Postgres while the repo is walked, in a transaction of its own. */
-export const largeRepoBytes = 8 * 1024 * 1024
-/** "More than 20 MB is already called large"; such downloads sit in a lane of their own, not in their host's slots. */
-export const hugeBytes = 32 * 1024 * 1024
-/** More threads than this give Postgres more than one server takes. */
-const maxThreads = 8
-
-export function defaultThreads(): number {
-  return Math.max(1, Math.min(availableParallelism() - 1, maxThreads))
-}
 
 /** Where repos that are too large for memory spill. */
 export function spillFolder({ spillDir, dataDir }: Pick<Options, 'spillDir' | 'dataDir'>): string {
@@ -86,6 +77,14 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
   await removeStaleSpills(spillDir)
   const archive = options.archive
   if (archive !== undefined) await openArchive(archive)
+  const shared = {
+    config,
+    spillDir,
+    budget: new MemoryBudget(options.memory),
+    spills: new MemoryBudget(options.spillLimit),
+  }
+  const setup = indexSetup(options, shared, io)
+  await using thread = startThread(setup) // its code loads beside the database's answers
   await using opened = await openCrawlDatabase(options, { config, log: io.log })
   const { database } = opened
   const { contact, allowPrivateHosts } = options
@@ -98,15 +97,14 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
   const onRemove = archive === undefined ? undefined : (dids: string[]) => removeArchived(archive, dids)
   const writer = openWriter({ database, config, process: () => state.process, onRemove })
   const parts = {
-    config,
+    ...shared,
+    setup,
+    thread,
     database,
-    spillDir,
     http,
     state,
     writer,
     metrics: new RunMetrics(),
-    budget: new MemoryBudget(options.memory),
-    spills: new MemoryBudget(options.spillLimit),
     progress: { discovered: false, sources: [], unlisted: [] } satisfies CrawlProgress as CrawlProgress,
   }
   try {
@@ -146,16 +144,15 @@ async function finishOnce({ database, config, state }: Parts, io: RunIo): Promis
   )
 }
 
-interface Parts {
-  config: Config
+interface Parts extends Shared {
+  setup: IndexSetup
+  /** The first that indexes. */
+  thread: Worker
   database: Database
-  spillDir: string
   http: Http
   state: State
   writer: Writer
   metrics: RunMetrics
-  budget: MemoryBudget
-  spills: MemoryBudget
   progress: CrawlProgress
 }
 
@@ -184,33 +181,21 @@ async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise
   io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
 }
 
-function startPool(
-  options: Options,
-  parts: Parts,
-  { hosts, httpLimits = {}, signal }: RunIo & { hosts: Hosts },
-): IndexPool {
-  const { config, spillDir, writer, metrics, budget, spills } = parts
-  const { contact, allowPrivateHosts, plc, repoMemory, verify, archive } = options
+function startPool(options: Options, parts: Parts, { hosts, signal, log }: RunIo & { hosts: Hosts }): IndexPool {
+  const { setup, thread, writer, metrics } = parts
   return openIndexPool({
     threads: options.threads ?? defaultThreads(),
-    setup: {
-      config,
-      http: { version, contact, allowPrivateHosts, limits: httpLimits },
-      plcUrls: plc,
-      budget: { limitBytes: budget.limitBytes, shared: budget.shared },
-      repoMemoryBytes: repoMemory,
-      largeRepoBytes,
-      hugeBytes,
-      spillDir,
-      spills: { limitBytes: spills.limitBytes, shared: spills.shared },
-      verify,
-      archive: archive === undefined ? undefined : { dir: resolve(archive), use: 'keep' },
-    },
+    setup,
+    first: thread,
     writer,
     signal,
     onSeen: hosts.seen,
     onFetched: (bytes) => {
       metrics.fetchedBytes += bytes
+    },
+    onThread: (threads) => {
+      metrics.threads = threads
+      log.info({ threads }, 'another thread indexes: those before it were busy')
     },
   })
 }
