@@ -46,6 +46,18 @@ test('indexes are built once, while writers write, and then used', async () => {
   expect((await database.pool.query(found)).rows).toEqual([{ did: null, embed: { alt: 77 } }])
 })
 
+test('after the load tables get the statistics and the care that they did without', async () => {
+  await using database = await openWithLikes(5_000)
+  const readLikes = async () => {
+    const sql = `select reltuples::int as rows, reloptions as settings from pg_class where relname = 'like_rows'`
+    return (await database.pool.query(sql)).rows
+  }
+  const settings = ['autovacuum_analyze_threshold=10000000', 'autovacuum_vacuum_insert_threshold=10000000']
+  expect(await readLikes()).toEqual([{ rows: -1, settings }])
+  await finish(database, { config })
+  expect(await readLikes()).toEqual([{ rows: 5_000, settings: null }])
+})
+
 test('an index on what rows hold, from before short forms, is built again on what views show', async () => {
   await using database = await openWithLikes(100)
   await database.pool.query('create index like_rows_subject_uri_idx on like_rows (subject_uri)')

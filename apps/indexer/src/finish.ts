@@ -7,7 +7,7 @@ import { CounterChanges, counterWriter } from './counters.ts'
 import { sqlState } from './database-errors.ts'
 import type { OddityCode } from './project/oddity.ts'
 import { type IndexStatement, indexStatements } from './schema-indexes.ts'
-import { quoteName, wholeValue } from './schema-sql.ts'
+import { loadSettings, quoteName, wholeValue } from './schema-sql.ts'
 
 export interface FinishOptions {
   config: Config
@@ -109,9 +109,21 @@ async function buildMissing(build: Build): Promise<void> {
     options.signal?.throwIfAborted()
     await buildOne(build, index, { number: i + 1, of: missing.length })
   }
-  for (const table of new Set(missing.map((index) => index.rowsName)))
-    await client.query(`analyze ${schema}.${quoteName(table)}`)
+  const loaded = await client.query<{ name: string }>(selectLoaded, [schema, loadSettings[0]])
+  const tables = new Set([...missing.map((index) => index.rowsName), ...loaded.rows.map(({ name }) => name)])
+  for (const name of tables) await endLoad(build, `${schema}.${quoteName(name)}`)
 }
+
+/** What the load did without: statistics, also of what the indexes are on, and the map of pages of which index-only scans see nothing. */
+async function endLoad({ client, options: { signal } }: Build, table: string): Promise<void> {
+  signal?.throwIfAborted()
+  await client.query(`vacuum (analyze) ${table}`)
+  await client.query(`alter table ${table} reset (${loadSettings.join(', ')})`)
+}
+
+const selectLoaded = `
+  select c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace, unnest(c.reloptions) as option
+  where n.nspname = $1 and c.relkind = 'r' and starts_with(option, $2 || '=')`
 
 /** By name: what is indexed, and null for one that is not usable. */
 async function readIndexes(client: PoolClient, schema: string): Promise<Map<string, string | null>> {

@@ -171,9 +171,10 @@ function claimSelected(select: string): string {
   claimed as (
     update repos r
     set state = 'working', claim = $2::bigint + n, retry_at = null
-    from numbered, hosts h
-    where r.id = numbered.id and h.id = $4::int
-    returning r.id, r.did, r.claim::text, r.rev, h.id as "hostId", h.origin as host, r.signing_key as "signingKey", r.handle, r.attempts
+    from numbered
+    where r.id = numbered.id
+    returning r.id, r.did, r.claim::text, r.rev, r.host_id as "hostId", (select origin from hosts where id = $4::int) as host,
+              r.signing_key as "signingKey", r.handle, r.attempts
   ),
   moves as (
     select 'repos/' || state as name, -count(*) as value from numbered group by state
