@@ -232,10 +232,11 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlCon
   const { http, state, writer, metrics, budget, spills } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
+  const fetch = { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) }
   const sources = createSources({
     options,
     names: options.names ?? [],
-    fetch: { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) },
+    fetch,
     resolveHandle: createHandleResolver(http, io.handles),
     resolver,
     state,
@@ -252,6 +253,7 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlCon
       trustHosts: options.verify === 'structure',
       onPage: adviseExport(options, log),
     },
+    unlisted: { state, resolver, fetch, log, retry },
     decide: { state, resolver, log, concurrency: options.resolveConcurrency },
     resolve: {
       state,

@@ -10,6 +10,8 @@ import { createHostClaims } from './state-host-claims.ts'
 import { createOutcomes } from './state-outcomes.ts'
 import { createReaders } from './state-readers.ts'
 import { createResolution } from './state-resolution.ts'
+import { createSightings } from './state-sightings.ts'
+import { createUnlisted } from './state-unlisted.ts'
 import { openTenure, type Tenure, type TenureOptions } from './tenure.ts'
 
 /** A repo that this process may fetch and write, until its claim is settled or taken away. */
@@ -76,6 +78,8 @@ export async function openState(database: Database, options: TenureOptions = {})
       return tenure.isSure
     },
     ...createDiscovery(context),
+    ...createSightings(context),
+    ...createUnlisted(context),
     ...createHostClaims(context),
     ...createResolution(context),
     ...createHostLeases(context),
