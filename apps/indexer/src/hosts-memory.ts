@@ -4,7 +4,8 @@
 import type { Database } from './database.ts'
 import { ask } from './database-transact.ts'
 import type { RememberedHost, RememberedLimits } from './host-leases.ts'
-import type { HostRow, Hosts, RestoredHost } from './hosts.ts'
+import type { Hosts } from './hosts.ts'
+import type { HostRow, RestoredHost } from './hosts-host.ts'
 
 export interface HostsMemory extends AsyncDisposable {
   save(): Promise<void>
