@@ -51,6 +51,20 @@ test('three processes never make a host that limits requests say 429, and fetch 
   expect(await inspectCrawl(database, network)).toEqual([])
 }, 120_000)
 
+test('two processes that list different sources of one relay keep its limit together', async () => {
+  await startNetwork({ accounts: 150, pdsCount: 2 })
+  const relay = limitHosts(network, { limit: 8, windowSeconds: 4, of: 'relay' })
+  const collections = ['post', 'like', 'follow', 'repost', 'block', 'threadgate', 'postgate', 'generator']
+  const others = ['graph.follow', 'graph.block', 'graph.list', 'graph.listitem', 'actor.profile']
+  const nsids = [...collections.map((name) => `app.bsky.feed.${name}`), ...others.map((name) => `app.bsky.${name}`)]
+  const source = nsids.map((nsid) => `collection=${nsid}`).join()
+  const results = await crawlTogether({ network, database }, [{}, { afterMs: 4_000, args: ['--source', source] }])
+  expect(exitsOf(results), results.map(({ stderr }) => stderr.slice(-1000)).join()).toEqual([0, 0])
+  expect(network.requests.byMethod.get('relay com.atproto.sync.listReposByCollection')).toBe(nsids.length)
+  expect(relay.refused).toBe(0)
+  expect(await inspectCrawl(database, network)).toEqual([])
+}, 120_000)
+
 test('when the process that asks a limiting host is killed, the next one goes on at its pace', async () => {
   await startNetwork({ accounts: 80, pdsCount: 1 })
   const hosts = limitHosts(network, { limit: 40, windowSeconds: 4 })

@@ -233,7 +233,7 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlCon
   const { http, state, writer, metrics, budget, spills } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
-  const fetch = { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) }
+  const fetch = { http, signal, ...otherTurns(hosts, { state, signal }) }
   const sources = createSources({
     options,
     names: options.names ?? [],

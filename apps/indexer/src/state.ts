@@ -11,6 +11,7 @@ import { createOutcomes } from './state-outcomes.ts'
 import { createReaders } from './state-readers.ts'
 import { createResolution } from './state-resolution.ts'
 import { createSightings } from './state-sightings.ts'
+import { createTurns } from './state-turns.ts'
 import { createUnlisted } from './state-unlisted.ts'
 import { openTenure, type Tenure, type TenureOptions } from './tenure.ts'
 
@@ -83,6 +84,7 @@ export async function openState(database: Database, options: TenureOptions = {})
     ...createHostClaims(context),
     ...createResolution(context),
     ...createHostLeases(context),
+    ...createTurns(context),
     ...createClaims(context),
     ...createOutcomes(context),
     ...createReaders(context),
