@@ -136,7 +136,7 @@ test.each(['before-commit', 'in-copy', 'before-claim', 'before-page-commit', 'be
       { network, database },
       [
         { args, killAt: { step, times: 1, stop: true } },
-        { args, afterMs: 300 },
+        { args, afterMs: 1_000 },
       ],
       async ([victim]) => {
         if (victim === undefined) return
@@ -152,6 +152,26 @@ test.each(['before-commit', 'in-copy', 'before-claim', 'before-page-commit', 'be
   },
   120_000,
 )
+
+test('a process that was stopped while another one changed the config ends when it goes on, and writes nothing of its own', async () => {
+  const args = await startSlowNetwork()
+  let later: RunResult[] = []
+  const killAt = { step: 'before-commit', times: 1, stop: true } as const
+  const [stopped] = await crawlTogether({ network, database }, [{ args, killAt }], async ([victim]) => {
+    if (victim === undefined || !(await hasStopped(victim))) return
+    await sleep(2_500) // for longer than --dead-after
+    later = await crawlTogether({ network, database }, [{ args: [...args, '--collections', 'garden.demo.*'] }])
+    signalGroup(victim.pid, 'SIGCONT')
+  })
+  expect(exitsOf(later), later[0]?.stderr.slice(-2000)).toEqual([0])
+  expect(stopped?.exitCode, stopped?.stderr.slice(-2000)).toBe(75)
+  expect(stopped?.stderr).toContain('DatabaseBusy')
+  expect((await database.pool.query('select * from processes')).rows).toEqual([])
+  const { rows } = await database.pool.query(
+    `select count(*)::int as left from repos where state not in ('done', 'gone')`,
+  )
+  expect(rows).toEqual([{ left: 0 }])
+}, 120_000)
 
 /** Until the other process has given away what this one held. */
 async function untilForgotten(pid: number): Promise<void> {
