@@ -7,12 +7,13 @@ import { adviseExport } from './advise-export.ts'
 import { openArchive, removeArchived } from './archive.ts'
 import { loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
-import type { Database } from './database.ts'
+import { type Database, migrate } from './database.ts'
 import { insist } from './database-transact.ts'
 import { reposForHandles } from './file-handles.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
-import { createHosts, type Hosts, unpacedHosts } from './hosts.ts'
+import { createHosts, type Hosts } from './hosts.ts'
+import { unpacedHosts } from './hosts-limits.ts'
 import { keepHosts } from './hosts-memory.ts'
 import { otherTurns } from './hosts-turns.ts'
 import { type Http, openHttp } from './http.ts'
@@ -89,10 +90,18 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
   const { database } = opened
   const { contact, allowPrivateHosts } = options
   await using http = openHttp({ version, contact, allowPrivateHosts, limits: io.httpLimits ?? {} })
+  const stop = new AbortController()
+  const signal = AbortSignal.any([io.signal, stop.signal])
   const state = await openState(database, {
     egress: options.egress,
     deadAfterMs: options.deadAfter * 1000,
     log: io.log,
+    // Stopped for so long, it may find a database that others have changed meanwhile.
+    confirm: async () => {
+      await migrate(database)
+      await confirmSchema(database, config)
+    },
+    onRefused: (error) => stop.abort(error),
   })
   const onRemove = archive === undefined ? undefined : (dids: string[]) => removeArchived(archive, dids)
   const writer = openWriter({ database, config, process: () => state.process, onRemove })
@@ -109,7 +118,7 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
   }
   try {
     await confirmSchema(database, config)
-    for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
+    for (const change of await outdateRepos(database, { config, process: state.process, signal })) {
       if (change.repos > 0)
         io.log.info({ ...change }, 'the config has changed: repos are stale and will be fetched again')
     }
@@ -117,11 +126,11 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
     if (cost.repos > 0) {
       io.log.info({ ...cost, takes: duration(cost.ms) }, 'to fetch again for the config, at the rate that hosts allow')
     }
-    await crawlShown(options, parts, io)
+    await crawlShown(options, parts, { ...io, signal, stop })
     await writer.settleGone(options.inactive)
     // The first full pass ends with the indexes that would have slowed it down.
     if (parts.progress.unlisted.length === 0) {
-      await finishOnce(parts, io)
+      await finishOnce(parts, { ...io, signal })
     }
   } catch (error) {
     if (!isInterruption(error, io.signal)) throw error
@@ -156,7 +165,7 @@ interface Parts extends Shared {
   progress: CrawlProgress
 }
 
-async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise<void> {
+async function crawlShown(options: RunOptions, parts: Parts, io: RunIo & { stop: AbortController }): Promise<void> {
   const maxInFlight = reposForHandles(options.concurrency)
   if (maxInFlight < options.concurrency)
     io.log.warn({ maxInFlight }, 'the system permits few open files (ulimit -n): fewer repos are fetched at a time')
@@ -170,12 +179,11 @@ async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise
   await using memory = await keepHosts(hosts, database)
   const plcUrl = options.plcExport ? options.plc[0] : undefined
   await using directory = plcUrl ? openLocalDirectory({ database, state, http, plcUrl, log: io.log }) : undefined
-  const stop = new AbortController()
-  const crawlIo = { ...io, hosts, signal: AbortSignal.any([io.signal, stop.signal]) }
+  const crawlIo = { ...io, hosts }
   await using pool = startPool(options, parts, crawlIo)
   await using _display = showProgress(parts, io)
   await crawl(
-    { ...assemble(options, parts, { ...crawlIo, pool, directory, saveHosts: memory.save }), stop },
+    { ...assemble(options, parts, { ...crawlIo, pool, directory, saveHosts: memory.save }), stop: io.stop },
     parts.progress,
   )
   io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
@@ -217,10 +225,11 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlCon
   const { http, state, writer, metrics, budget, spills } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
+  const fetch = { http, signal, ...otherTurns(hosts, { state, signal }) }
   const sources = createSources({
     options,
     names: options.names ?? [],
-    fetch: { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) },
+    fetch,
     resolveHandle: createHandleResolver(http, io.handles),
     resolver,
     state,
@@ -237,6 +246,7 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlCon
       trustHosts: options.verify === 'structure',
       onPage: adviseExport(options, log),
     },
+    unlisted: { state, resolver, fetch, log, retry },
     decide: { state, resolver, log, concurrency: options.resolveConcurrency },
     resolve: {
       state,
