@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kysely, PostgresDialect, sql } from 'kysely'
 import { type MigrationResult, Migrator } from 'kysely/migration'
-import { Pool, TypeOverrides } from 'pg'
+import { Pool, type PoolClient, TypeOverrides } from 'pg'
 import { databaseTrouble, sqlState } from './database-errors.ts'
 import type { Tables } from './database-tables.ts'
 import { insist } from './database-transact.ts'
@@ -33,12 +33,17 @@ export interface Database {
 
 const int8 = 20
 
-/** Connects once before it returns. Throws `DatabaseUnavailable`, and `BadUsage` for a schema that needs quoting. */
+/** Connects once before it returns. Throws `DatabaseUnavailable`, and `BadUsage` for another kind of URL or a schema that needs quoting. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { url, schema = 'atproto', maxConnections = 8, waitMs = 15_000 } = options
   if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
     const message = `--schema ${JSON.stringify(schema)}: lower-case letters, digits and _ only, at most 63, not beginning with a digit`
     throw new IndexerError('BadUsage', message, { details: { schema } })
+  }
+  if (!isDatabaseUrl(url)) {
+    const message =
+      '--database (DATABASE_URL) is no URL of a Postgres, such as postgres://me@localhost/atproto (a password needs its special characters percent-encoded)'
+    throw new IndexerError('BadUsage', message) // without the URL: it may hold a password
   }
   const types = new TypeOverrides()
   types.setTypeParser(int8, Number) // ids and counts stay below 2^53; claims, which do not, are selected as text
@@ -64,7 +69,17 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     throw error
   }
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
-  return { url, schema, session, pool, db, close: () => db.destroy() }
+  return { url, schema, session, pool, db, close: () => closePool(pool) }
+}
+
+/** Not by way of Kysely, which leaves a pool open that it has not used itself: the process would stay until its connections idle out. */
+async function closePool(pool: Pool): Promise<void> {
+  if (!pool.ending) await pool.end()
+}
+
+/** What pg does not understand it takes for the name of a database on localhost. A socket's folder has no host that URL knows. */
+function isDatabaseUrl(text: string): boolean {
+  return /^postgres(ql)?:\/\/[^/]*\/?/.test(text) || text.startsWith('socket:') || text.startsWith('/')
 }
 
 async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
@@ -101,7 +116,10 @@ async function migrateOnce({ pool, schema, db }: Database): Promise<string[]> {
     await client.query('select pg_advisory_lock($1)', [migrationLock])
     const { rowCount } = await client.query('select 1 from pg_namespace where nspname = $1', [schema])
     if (rowCount === 0) await client.query(`create schema ${schema}`)
-    const migrator = new Migrator({ db, provider: { getMigrations: readMigrations }, migrationTableSchema: schema })
+    const migrations = await readMigrations()
+    await refuseNewer(client, schema, migrations)
+    const provider = { getMigrations: async () => migrations }
+    const migrator = new Migrator({ db, provider, migrationTableSchema: schema })
     const { error, results = [] } = await migrator.migrateToLatest()
     if (error !== undefined) throw migrationError(error, results)
     return results.map((result) => result.migrationName)
@@ -109,6 +127,17 @@ async function migrateOnce({ pool, schema, db }: Database): Promise<string[]> {
     await client.query('select pg_advisory_unlock($1)', [migrationLock]).catch(() => {})
     client.release()
   }
+}
+
+async function refuseNewer(client: PoolClient, schema: string, known: object): Promise<void> {
+  const table = `${schema}.kysely_migration`
+  const { rowCount } = await client.query('select 1 where to_regclass($1) is not null', [table])
+  if (rowCount === 0) return
+  const { rows } = await client.query<{ name: string }>(`select name from ${table} order by name`)
+  const newer = rows.flatMap(({ name }) => (name in known ? [] : name))
+  if (newer.length === 0) return
+  const message = `the database was migrated by a newer version of the indexer (${newer.join(', ')}): use that one, or another --schema`
+  throw new IndexerError('MigrationFailed', message, { details: { newer } })
 }
 
 function migrationError(error: unknown, results: readonly MigrationResult[]): unknown {
