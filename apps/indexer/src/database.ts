@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { MigrationResult } from 'kysely/migration'
-import { Pool, TypeOverrides } from 'pg'
+import { Pool, type PoolClient, TypeOverrides } from 'pg'
 import { databaseTrouble, sqlState } from './database-errors.ts'
 import { insist } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
@@ -31,12 +31,17 @@ export interface Database {
 
 const int8 = 20
 
-/** Connects once before it returns. Throws `DatabaseUnavailable`, and `BadUsage` for a schema that needs quoting. */
+/** Connects once before it returns. Throws `DatabaseUnavailable`, and `BadUsage` for another kind of URL or a schema that needs quoting. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { url, schema = 'atproto', maxConnections = 8, waitMs = 15_000 } = options
   if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
     const message = `--schema ${JSON.stringify(schema)}: lower-case letters, digits and _ only, at most 63, not beginning with a digit`
     throw new IndexerError('BadUsage', message, { details: { schema } })
+  }
+  if (!isDatabaseUrl(url)) {
+    const message =
+      '--database (DATABASE_URL) is no URL of a Postgres, such as postgres://me@localhost/atproto (a password needs its special characters percent-encoded)'
+    throw new IndexerError('BadUsage', message) // without the URL: it may hold a password
   }
   const types = new TypeOverrides()
   types.setTypeParser(int8, Number) // ids and counts stay below 2^53; claims, which do not, are selected as text
@@ -61,7 +66,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     await pool.end()
     throw error
   }
-  return { url, schema, session, pool, close: () => pool.end() }
+  return { url, schema, session, pool, close: () => closePool(pool) }
+}
+
+async function closePool(pool: Pool): Promise<void> {
+  if (!pool.ending) await pool.end()
+}
+
+/** What pg does not understand it takes for the name of a database on localhost. A socket's folder has no host that URL knows. */
+function isDatabaseUrl(text: string): boolean {
+  return /^postgres(ql)?:\/\/[^/]*\/?/.test(text) || text.startsWith('socket:') || text.startsWith('/')
 }
 
 async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
@@ -99,7 +113,7 @@ async function migrateOnce(database: Database): Promise<string[]> {
   const client = await pool.connect()
   try {
     await client.query('select pg_advisory_lock($1)', [migrationLock])
-    return await runMigrations(database)
+    return await runMigrations(client, database)
   } finally {
     await client.query('select pg_advisory_unlock($1)', [migrationLock]).catch(() => {})
     client.release()
@@ -118,19 +132,35 @@ async function isMigrated({ pool }: Database): Promise<boolean> {
   }
 }
 
-async function runMigrations({ pool, schema }: Database): Promise<string[]> {
+async function runMigrations(client: PoolClient, { pool, schema }: Database): Promise<string[]> {
   const [{ Kysely, PostgresDialect, sql }, { Migrator }] = await Promise.all([
     import('kysely'),
     import('kysely/migration'),
   ])
-  const { rowCount } = await pool.query('select 1 from pg_namespace where nspname = $1', [schema])
-  if (rowCount === 0) await pool.query(`create schema ${schema}`)
-  const getMigrations = () => readMigrations((text, db) => sql.raw(text).execute(db))
+  const { rowCount } = await client.query('select 1 from pg_namespace where nspname = $1', [schema])
+  if (rowCount === 0) await client.query(`create schema ${schema}`)
+  const migrations = await readMigrations((text, db) => sql.raw(text).execute(db))
+  await refuseNewer(client, schema, migrations)
   const db = new Kysely({ dialect: new PostgresDialect({ pool }) }) // never destroyed: that would end the pool
-  const migrator = new Migrator({ db, provider: { getMigrations }, migrationTableSchema: schema })
+  const migrator = new Migrator({
+    db,
+    provider: { getMigrations: async () => migrations },
+    migrationTableSchema: schema,
+  })
   const { error, results = [] } = await migrator.migrateToLatest()
   if (error !== undefined) throw migrationError(error, results)
   return results.map((result) => result.migrationName)
+}
+
+async function refuseNewer(client: PoolClient, schema: string, known: object): Promise<void> {
+  const table = `${schema}.kysely_migration`
+  const { rowCount } = await client.query('select 1 where to_regclass($1) is not null', [table])
+  if (rowCount === 0) return
+  const { rows } = await client.query<{ name: string }>(`select name from ${table} order by name`)
+  const newer = rows.flatMap(({ name }) => (name in known ? [] : name))
+  if (newer.length === 0) return
+  const message = `the database was migrated by a newer version of the indexer (${newer.join(', ')}): use that one, or another --schema`
+  throw new IndexerError('MigrationFailed', message, { details: { newer } })
 }
 
 function migrationError(error: unknown, results: readonly MigrationResult[]): unknown {

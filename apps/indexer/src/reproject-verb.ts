@@ -5,7 +5,7 @@ import { loadConfig } from './config.ts'
 import { IndexerError } from './errors.ts'
 import { showIndexes } from './finish-verb.ts'
 import { defaultThreads, largeRepoBytes } from './index-setup.ts'
-import { connect } from './open-database.ts'
+import { connectExisting } from './open-database.ts'
 import type { Options } from './options.ts'
 import { count } from './progress.ts'
 import { type Reprojected, reproject } from './reproject.ts'
@@ -19,7 +19,7 @@ export async function reprojectVerb(options: Options, io: RunIo): Promise<{ outp
   if (archive === undefined)
     throw new IndexerError('BadUsage', 'reproject needs --archive, the folder that `run` filled')
   const config = await loadConfig({ path: options.config, collections: options.collections })
-  await using opened = await connect(options, io.log)
+  await using opened = await connectExisting(options, io.log)
   const result = await reproject(opened.database, {
     config,
     archive: resolve(archive),
