@@ -12,6 +12,8 @@ import type { SideAnswer } from './side.ts'
 export interface RunningSide {
   readonly name: string
   readonly pid: number
+  /** Waits until it has loaded, and walked what it warms up with. */
+  ready(): Promise<void>
   /** Walks `times` times. */
   run(times: number): Promise<SideAnswer>
   stop(): void
@@ -21,15 +23,19 @@ export interface RunningSide {
 export function startSide(name: string, ...paths: string[]): RunningSide {
   const child = start(name, paths)
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const ask = async (times: number): Promise<string> => {
+    child.stdin.write(`run ${times}\n`)
+    const { value, done } = await lines.next()
+    if (done) throw new Error(`the side "${name}" ended; its message is above`)
+    return value
+  }
   return {
     name,
     pid: child.pid ?? 0,
-    async run(times) {
-      child.stdin.write(`run ${times}\n`)
-      const { value, done } = await lines.next()
-      if (done) throw new Error(`the side "${name}" ended; its message is above`)
-      return readAnswer(JSON.parse(value))
+    async ready() {
+      await ask(0)
     },
+    run: async (times) => readAnswer(JSON.parse(await ask(times))),
     stop: () => child.stdin.end(),
   }
 }

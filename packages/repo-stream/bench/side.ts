@@ -1,6 +1,6 @@
 // One side of the bench in its own process: the side's name and a CAR path as arguments, and perhaps a smaller CAR to walk
 // `warmWalks` times first, so that the code is compiled. For each line `run N` on stdin it walks N times and answers with
-// one line of JSON: milliseconds and CPU per walk, what was counted, peak RSS.
+// one line of JSON: milliseconds and CPU per walk, what was counted, peak RSS. `run 0` answers when all of that is done.
 import { createInterface } from 'node:readline'
 import { sides } from './sides.ts'
 

@@ -228,11 +228,14 @@ function readUnusualLink(): CID {
   if (position > size || head >> 5 !== 2) fail('a link must be a byte string', start)
   const bytes = readBytes(head & 31)
   if (bytes[0] !== 0) fail('a link must begin with a zero byte', start)
+  const cid = bytes.slice(1)
   try {
-    return CID.decode(bytes.slice(1))
+    const decoded = CID.decode(cid) // takes one of version 0 that has a codec, and leaves that away
+    if (Buffer.compare(decoded.bytes, cid) === 0) return decoded
   } catch (cause) {
     throw invalid('a link holds no CID', start, cause)
   }
+  throw invalid('a link holds a CID of version 0 that has a codec', start)
 }
 
 function readSimple(head: number): RecordValue {
