@@ -49,15 +49,19 @@ export class MemoryBlocks implements BlockStore {
 
   find(view: DataView, at: number): boolean {
     if (this.#waiting > 0) this.settle()
-    const hash = digestHash(view, at)
+    return this.#slotOf(digestHash(view, at), view, at) < 0
+  }
+
+  /** -1, and the block in `found`, if it is there; else the empty slot where it would be. */
+  #slotOf(hash: number, view: DataView, at: number): number {
     const { slots, shift } = this.#index
     const mask = slots.length - 1
     for (let i = (hash >>> shift) * 2; ; i = (i + 2) & mask) {
       const stored = slots[i + 1] ?? 0
-      if (stored === 0) return false
+      if (stored === 0) return i
       if (slots[i] !== hash) continue
       this.#open(stored - 1)
-      if (sameDigest(this.found.slab.view, this.found.from - 32, view, at)) return true
+      if (sameDigest(this.found.slab.view, this.found.from - 32, view, at)) return -1
     }
   }
 
@@ -112,11 +116,15 @@ export class MemoryBlocks implements BlockStore {
 
   keep(parts: SectionParts): boolean {
     const { source, digestAt, value } = parts
-    if (this.find(source.view, digestAt)) return true
+    if (this.#waiting > 0) this.settle()
+    if (this.#index.isFull && !this.#growIndex()) return false
+    const hash = digestHash(source.view, digestAt)
+    const slot = this.#slotOf(hash, source.view, digestAt)
+    if (slot < 0) return true
     const bytes = sectionBytes(value.length)
-    if (!this.#reserve(bytes) || (this.#index.isFull && !this.#growIndex())) return false
+    if (!this.#reserve(bytes)) return false
     writeSection(this.#tail, this.#tailAt, parts)
-    this.#index.insert(digestHash(source.view, digestAt), this.#tail.base + this.#tailAt)
+    this.#index.fill(slot, hash, this.#tail.base + this.#tailAt)
     this.#tailAt += bytes
     return true
   }
