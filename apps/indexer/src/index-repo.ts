@@ -80,7 +80,7 @@ async function indexOnce(
   context: IndexContext,
 ): Promise<IndexedRepo | { keepRaw: KeepRaw }> {
   using copy = context.archive?.(claim.did)
-  await using walk = await openWalk(claim, projection, { ...context, copy })
+  await using walk = await openWalk(claim, { projection, copy }, context)
   await checkCommit(walk.commit, claim, context)
   const rows = new RepoRows(claim, context)
   let written: Promise<WriteOutcome> | undefined
@@ -120,11 +120,11 @@ function counts(walk: Walk, rows: RepoRows): { rows: number; rejected: number; s
 
 async function openWalk(
   claim: ClaimedRepo,
-  projection: Projection,
-  context: IndexContext & { copy: ArchiveCopy | undefined },
+  { projection, copy }: { projection: Projection; copy: ArchiveCopy | undefined },
+  context: IndexContext,
 ): Promise<Walk> {
   const fetched = context.fetchCar(claim)
-  const car = await loadCar(context.pace.chunks(context.copy?.through(fetched) ?? fetched), {
+  const car = await loadCar(context.pace.chunks(copy?.through(fetched) ?? fetched), {
     memoryLimitBytes: context.repoMemoryBytes,
     budget: context.budget,
     process: (block, digest) => projection.process(block, digest),

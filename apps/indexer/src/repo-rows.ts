@@ -7,7 +7,7 @@ import type { KeepRaw, ProjectionSink, RowFields } from './project/projection.ts
 import type { RowBuffer } from './row-buffer.ts'
 import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
-import type { FinishedRepo, Oddity, Reject, RepoTotals, RowChunk } from './write.ts'
+import type { FinishedRepo, Oddity, Reject, RepoTotals, RowChunk, TableRows } from './write.ts'
 import { refusedBytes } from './write-pieces.ts'
 import { OddityAllowance } from './write-rejects.ts'
 
@@ -102,9 +102,8 @@ export class RepoRows implements ProjectionSink {
 
   /** The repo as it joins a batch with others. */
   finish(commit: Commit): FinishedRepo {
-    const tables = new Map(
-      this.#buffers.entries().map(([table, buffer]) => [table.index, { rows: buffer.rows, bytes: buffer.take() }]),
-    )
+    const tables = new Map<number, TableRows>()
+    for (const [table, buffer] of this.#buffers) tables.set(table.index, { rows: buffer.rows, bytes: buffer.take() })
     return { claim: this.#claim, ...this.totals(commit), tables, rows: this.rows, bytes: this.#bytes }
   }
 

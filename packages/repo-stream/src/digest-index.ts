@@ -31,6 +31,13 @@ export class DigestIndex {
     put(this.slots, this.shift, hash, address + 1)
   }
 
+  /** The same in an empty slot that a search has ended at. */
+  fill(slot: number, hash: number, address: number): void {
+    this.count++
+    this.slots[slot] = hash
+    this.slots[slot + 1] = address + 1
+  }
+
   /** Doubles the table. It takes another twice its `bytes` until the old one is freed. */
   grow(): void {
     const old = this.slots

@@ -6,14 +6,17 @@ import type { CarSource } from './types.ts'
 export class Input {
   readonly #iterator: Iterator<Uint8Array> | AsyncIterator<Uint8Array>
   readonly #signal: AbortSignal | undefined
-  readonly #onAbort = (): void => this.#rejectPending?.(this.#signal?.reason)
   #rejectPending: ((reason: unknown) => void) | undefined
   #ended = false
 
   constructor(source: Exclude<CarSource, Uint8Array>, signal: AbortSignal | undefined) {
     this.#iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
     this.#signal = signal
-    signal?.addEventListener('abort', this.#onAbort)
+    if (signal !== undefined) listen(signal, this)
+  }
+
+  abort(reason: unknown): void {
+    this.#rejectPending?.(reason)
   }
 
   /** The next chunk, or undefined at the end. A source that is ready at once (an array of chunks) costs no promise. */
@@ -26,7 +29,7 @@ export class Input {
 
   /** Tells the source that no more is wanted; does not wait for it, because it may hang. Nor does who waits for a chunk. */
   cancel(): void {
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    if (this.#signal !== undefined) leave(this.#signal, this)
     this.#rejectPending?.(new RepoStreamError('Closed', 'the load was closed while a chunk was waited for'))
     if (this.#ended) return
     this.#ended = true
@@ -38,10 +41,11 @@ export class Input {
 
   async #wait(result: Promise<IteratorResult<Uint8Array>>): Promise<Uint8Array | undefined> {
     try {
-      const aborted = new Promise<never>((_, reject) => {
+      const arrived = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
         this.#rejectPending = reject
+        result.then(resolve, reject)
       })
-      return this.#take(await Promise.race([result, aborted]))
+      return this.#take(arrived)
     } finally {
       this.#rejectPending = undefined
     }
@@ -55,4 +59,32 @@ export class Input {
     if (!(result.value instanceof Uint8Array)) throw new TypeError('a chunk of the CAR is not a Uint8Array')
     return result.value
   }
+}
+
+/** One listener for all inputs of a signal: among many, adding and removing each one's was 2 % of a tiny repo. */
+interface Listening {
+  readonly inputs: Set<Input>
+  readonly onAbort: () => void
+}
+const listening = new WeakMap<AbortSignal, Listening>()
+
+function listen(signal: AbortSignal, input: Input): void {
+  const known = listening.get(signal)
+  if (known !== undefined) {
+    known.inputs.add(input)
+    return
+  }
+  const inputs = new Set([input])
+  const onAbort = (): void => {
+    for (const one of inputs) one.abort(signal.reason)
+  }
+  listening.set(signal, { inputs, onAbort })
+  signal.addEventListener('abort', onAbort)
+}
+
+function leave(signal: AbortSignal, input: Input): void {
+  const known = listening.get(signal)
+  if (known === undefined || !known.inputs.delete(input) || known.inputs.size > 0) return
+  listening.delete(signal)
+  signal.removeEventListener('abort', known.onAbort)
 }

@@ -89,7 +89,7 @@ describe('what comes out', () => {
     const [chunk = []] = await allChunks(driver, 1000)
     expect(asText(chunk)).toEqual(asText(await walkAll(repo.car)))
     await driver.close()
-    expect(() => chunk[0]?.data).toThrow(TypeError)
+    expect(() => chunk.map(({ data }) => data)).toThrow(TypeError) // all but what the next load takes over
   })
 
   test('one block under many keys, and blocks that are sent twice', async () => {

@@ -4,7 +4,7 @@ import type { BlockStore, Links } from './blocks.ts'
 import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
 import type { Ledger } from './ledger.ts'
 import { Section, type SectionParts, sectionBytes, writeSection } from './section.ts'
-import { freeNow, noSlab, type Slab, slabOver } from './slab.ts'
+import { freeNow, freeSlab, newSlab, noSlab, type Slab, slabOver } from './slab.ts'
 
 const unitBits = 14
 const unitBytes = 1 << unitBits
@@ -49,15 +49,19 @@ export class MemoryBlocks implements BlockStore {
 
   find(view: DataView, at: number): boolean {
     if (this.#waiting > 0) this.settle()
-    const hash = digestHash(view, at)
+    return this.#slotOf(digestHash(view, at), view, at) < 0
+  }
+
+  /** -1, and the block in `found`, if it is there; else the empty slot where it would be. */
+  #slotOf(hash: number, view: DataView, at: number): number {
     const { slots, shift } = this.#index
     const mask = slots.length - 1
     for (let i = (hash >>> shift) * 2; ; i = (i + 2) & mask) {
       const stored = slots[i + 1] ?? 0
-      if (stored === 0) return false
+      if (stored === 0) return i
       if (slots[i] !== hash) continue
       this.#open(stored - 1)
-      if (sameDigest(this.found.slab.view, this.found.from - 32, view, at)) return true
+      if (sameDigest(this.found.slab.view, this.found.from - 32, view, at)) return -1
     }
   }
 
@@ -112,11 +116,15 @@ export class MemoryBlocks implements BlockStore {
 
   keep(parts: SectionParts): boolean {
     const { source, digestAt, value } = parts
-    if (this.find(source.view, digestAt)) return true
+    if (this.#waiting > 0) this.settle()
+    if (this.#index.isFull && !this.#growIndex()) return false
+    const hash = digestHash(source.view, digestAt)
+    const slot = this.#slotOf(hash, source.view, digestAt)
+    if (slot < 0) return true
     const bytes = sectionBytes(value.length)
-    if (!this.#reserve(bytes) || (this.#index.isFull && !this.#growIndex())) return false
+    if (!this.#reserve(bytes)) return false
     writeSection(this.#tail, this.#tailAt, parts)
-    this.#index.insert(digestHash(source.view, digestAt), this.#tail.base + this.#tailAt)
+    this.#index.fill(slot, hash, this.#tail.base + this.#tailAt)
     this.#tailAt += bytes
     return true
   }
@@ -135,9 +143,9 @@ export class MemoryBlocks implements BlockStore {
     const wanted = Math.max(minBytes, Math.min(maxSlabBytes, this.#ledger.heldBytes, this.#ledger.roomBytes))
     const bytes = Math.ceil(wanted / unitBytes) * unitBytes
     if (bytes > maxAddress - this.#units.length * unitBytes) return undefined
-    if (this.#ledger.take(bytes)) return this.#add(new Uint8Array(bytes))
+    if (this.#ledger.take(bytes)) return this.#addNew(bytes)
     if (bytes === minBytes || !this.#ledger.take(minBytes)) return undefined
-    return this.#add(new Uint8Array(minBytes))
+    return this.#addNew(minBytes)
   }
 
   dropSlab(slab: Slab): void {
@@ -146,18 +154,18 @@ export class MemoryBlocks implements BlockStore {
     const end = first + Math.ceil(slab.bytes.length / unitBytes)
     this.#units.fill(noSlab, first, end)
     this.#ledger.give(slab.bytes.length)
-    freeNow(slab.bytes)
+    freeSlab(slab)
   }
 
   /** Takes bytes as a slab that is ours from now on. Asking for their memory is the caller's part. */
   adopt(bytes: Uint8Array): Slab {
-    return this.#add(bytes)
+    return this.#add(slabOver(bytes, this.#units.length * unitBytes))
   }
 
   /** The same for bytes that stay somebody else's. */
   borrow(bytes: Uint8Array): Slab {
     this.#borrowed = bytes
-    return this.#add(bytes)
+    return this.adopt(bytes)
   }
 
   /** Opens every kept section, in the order of arrival. */
@@ -171,7 +179,7 @@ export class MemoryBlocks implements BlockStore {
 
   /** Frees the memory now, for a store of which nothing was given out. */
   free(): void {
-    for (const { bytes } of new Set(this.#units)) if (bytes !== this.#borrowed) freeNow(bytes)
+    for (const slab of new Set(this.#units)) if (slab.bytes !== this.#borrowed) freeSlab(slab)
     if (this.#index !== noIndex) freeNow(this.#index.slots)
     this.close()
   }
@@ -237,9 +245,12 @@ export class MemoryBlocks implements BlockStore {
     this.found.open(slab, address - slab.base)
   }
 
-  #add(bytes: Uint8Array): Slab {
-    const slab = slabOver(bytes, this.#units.length * unitBytes)
-    for (let unit = 0; unit * unitBytes < bytes.length; unit++) this.#units.push(slab)
+  #addNew(bytes: number): Slab {
+    return this.#add(newSlab(bytes, this.#units.length * unitBytes))
+  }
+
+  #add(slab: Slab): Slab {
+    for (let unit = 0; unit * unitBytes < slab.bytes.length; unit++) this.#units.push(slab)
     return slab
   }
 

@@ -54,15 +54,15 @@ export interface SectionParts {
 
 /** Writes a section of `sectionBytes(value.length)` bytes at `start` of `target`. */
 export function writeSection(target: Slab, start: number, { source, digestAt, state, value }: SectionParts): void {
-  const { bytes } = target
+  const { bytes, view } = target
   let at = start
   let rest = cidBytes + value.length
   for (; rest >= 0x80; rest >>>= 7) bytes[at++] = (rest & 0x7f) | 0x80
   bytes[at++] = rest
-  target.view.setUint32(at, (state << 24) | 0x711220)
+  view.setUint32(at, (state << 24) | 0x711220)
   at += 4
-  for (let i = 0; i < digestBytes; i++) bytes[at++] = source.bytes[digestAt + i] ?? 0
-  bytes.set(value, at)
+  for (let i = 0; i < digestBytes; i += 4) view.setInt32(at + i, source.view.getInt32(digestAt + i))
+  bytes.set(value, at + digestBytes)
 }
 
 /** Can this block be a node of the tree? A node is a map of two whose first key is `e`, a list. */

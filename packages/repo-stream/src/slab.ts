@@ -26,6 +26,23 @@ export function viewOf({ buffer, bufferFrom }: Slab, from: number, to: number): 
   return new Uint8Array(buffer, bufferFrom + from, to - from)
 }
 
+const spareBytes = 16 * 1024
+const maxSpares = 64
+/** Slabs of the smallest size that nobody needs any more: most repos take two, and new memory must be cleared. */
+const spares: Slab[] = []
+
+/** A new slab, whose bytes mean nothing. */
+export function newSlab(bytes: number, base = 0): Slab {
+  const spare = bytes === spareBytes && base === 0 ? spares.pop() : undefined
+  return spare ?? slabOver(new Uint8Array(bytes), base)
+}
+
+/** Frees a slab of `newSlab`, once. */
+export function freeSlab(slab: Slab): void {
+  if (slab.bytes.length === spareBytes && slab.base === 0 && spares.length < maxSpares) spares.push(slab)
+  else freeNow(slab.bytes)
+}
+
 export const noSlab = slabOver(new Uint8Array(0))
 
 /** Frees the memory now, for one that nobody looks at any more. Left to the collector, up to 64 MiB pile up first. */

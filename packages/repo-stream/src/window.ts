@@ -1,7 +1,7 @@
 // The stretch of input that is being parsed. For a stream it is a slab that chunks are copied into: kept when it is full,
 // where blocks stay as they are, or used again. For a CAR given as bytes it is those bytes, opened step by step.
 import type { Ledger } from './ledger.ts'
-import { freeNow, noSlab, type Slab, slabOver } from './slab.ts'
+import { freeSlab, newSlab, noSlab, type Slab, slabOver } from './slab.ts'
 
 /** A big chunk is taken in steps of this size, so that a signal and other work are seen to in between. */
 export const stepBytes = 256 * 1024
@@ -109,13 +109,13 @@ export class Window {
   /** Frees the one before: left to the collector, the windows of all loads made it mark the heap. */
   #setOwn(slab: Slab): void {
     if (slab === this.#own) return
-    freeNow(this.#own.bytes)
+    freeSlab(this.#own)
     this.#own = slab
   }
 
   #ownSlab(bytes: number): Slab {
     const grown = Math.max(minWindowBytes, bytes, Math.min(2 * stepBytes, this.slab.bytes.length * 2))
     this.#ledger.takeAnyway(grown - this.#own.bytes.length)
-    return slabOver(new Uint8Array(grown))
+    return newSlab(grown)
   }
 }
