@@ -81,6 +81,8 @@ export class Window {
   free(): void {
     if (!this.#whole) freeNow(this.slab.bytes)
     this.slab = noSlab
+    this.from = 0
+    this.to = 0
     this.#chunk = undefined
   }
 
