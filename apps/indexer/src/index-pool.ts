@@ -2,11 +2,12 @@
 // repos at a time; this side hands out the claims and feeds the writer, so that encoding and Postgres do not wait for each other.
 // One thread at first; another when those that run have been busy for a while (thread-need.ts). None stops before the end.
 import type { EventLoopUtilization } from 'node:perf_hooks'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { ChunkQueue } from './chunk-queue.ts'
 import type { ResponseSeen } from './fetch-xrpc.ts'
 import { type FromThread, type IndexSetup, Outbox, type ToThread } from './index-messages.ts'
 import type { IndexedRepo } from './index-repo.ts'
+import { startThread } from './index-setup.ts'
 import { type Parcel, unpack } from './parcel.ts'
 import { receiveError, sendError } from './sent-error.ts'
 import { receiveChunk } from './sent-rows.ts'
@@ -59,18 +60,6 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
     close,
     [Symbol.asyncDispose]: close,
   }
-}
-
-/**
- * Three semi-spaces of 16 MiB: a repo under way dies before it is old. With 4 MiB a thread collected four times as often, and V8's
- * helpers cost 107 µs a tiny repo in place of 72 (bench:index-thread). 4 MiB was better while a walk's buffers were left to V8.
- */
-const resourceLimits = { maxYoungGenerationSizeMb: 48 }
-const threadFile = new URL('./index-thread.ts', import.meta.url)
-
-/** A thread without a pool: it loads its code while its owner opens the database. */
-export function startThread(setup: IndexSetup): Worker {
-  return new Worker(threadFile, { workerData: setup, name: 'index', resourceLimits })
 }
 
 interface Task {

@@ -77,6 +77,24 @@ describe('what comes out', () => {
     expect(Buffer.from(commit.data)).toEqual(Buffer.from(repo.data))
   })
 
+  test.each([
+    ['given in pieces', () => pieces(repo.car, 10_000), undefined],
+    ['processed', () => pieces(repo.car, 10_000), (block: Uint8Array) => block],
+  ])('a CAR %s is freed at once with `freeOnClose`', async (_, source, process) => {
+    const { driver } = (await loadCar(source(), { process, freeOnClose: true })) as MemoryCar
+    const buffers = (await allChunks(driver, 100)).flat().map(({ data }) => data.buffer as ArrayBuffer)
+    expect(buffers.some((buffer) => buffer.detached)).toBe(false)
+    await driver.close()
+    expect(buffers.every((buffer) => buffer.detached)).toBe(true)
+  })
+
+  test('a CAR given whole stays with its owner', async () => {
+    const car = Uint8Array.from(repo.car)
+    const { driver } = (await loadCar(car, { freeOnClose: true })) as MemoryCar
+    await driver.close()
+    expect(Buffer.compare(car, repo.car)).toBe(0)
+  })
+
   test('entries stay valid after the driver is closed', async () => {
     const { driver } = await inMemory(loadCar(pieces(repo.car, 1000)))
     const chunks = await allChunks(driver, 50)
