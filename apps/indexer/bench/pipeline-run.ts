@@ -79,7 +79,7 @@ export async function runIndexer({
   const startMs = performance.now()
   const child = spawn(process.execPath, [...command, '--spill-dir', spillDir, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { NODE_COMPILE_CACHE: join(tmpdir(), 'atproto-indexer-bench', 'compile'), ...process.env }, // as the launcher does
+    env: compileCacheEnv(),
   })
   onStart?.(child.pid ?? -1)
   const usage = watchUsage(child)
@@ -102,6 +102,11 @@ export async function runIndexer({
   if (summary.balance.done !== repos) throw new Error(`${summary.balance.done} of ${repos} repos are done`)
   const rows = summary.tables.reduce((sum, { rows }) => sum + rows, 0)
   return { ...(await crawled.promise), repos, rows, summary }
+}
+
+/** As the launcher does it. */
+export function compileCacheEnv(): NodeJS.ProcessEnv {
+  return { NODE_COMPILE_CACHE: join(tmpdir(), 'atproto-indexer-bench', 'compile'), ...process.env }
 }
 
 /** The last look at a process before it ended. */
