@@ -4,6 +4,7 @@ import { type DemoNetwork, type DemoNetworkOptions, type ServerRole, startDemoNe
 import type { DemoAccount } from 'indexer/demo/population.ts'
 import { type DemoRequest, type Handler, json, type Reply, xrpcError } from 'indexer/demo/server.ts'
 import type { Random } from 'repo-stream/fixtures'
+import { Absences } from './fake-absences.ts'
 import { Edits } from './fake-edits.ts'
 import { breakIdentity, type DidDocument, type IdentityFault, withPds } from './fake-identities.ts'
 import { breakListing, type ListingFault, type Page } from './fake-listings.ts'
@@ -22,6 +23,10 @@ export interface FakeNetwork extends DemoNetwork {
   migrate(account: DemoAccount, toPds: number): void
   /** The account writes, changes and deletes records: its repo has another rev from now on. */
   edit(account: DemoAccount, random: Random): void
+  /** The account is deleted: its host does not know it any more, and no listing has it. */
+  remove(account: DemoAccount): void
+  /** Listings leave the account out from now on, or no longer. */
+  omit(account: DemoAccount, isOmitted?: boolean): void
   /** What the server would answer by itself. */
   handle(request: DemoRequest, role: ServerRole): Promise<Reply>
   /** Asked before every request; a reply stands in for the server's. */
@@ -39,6 +44,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
   const migrations = new Map<string, number>()
   const servers = new Map<string, Handler>()
   const edits = new Edits()
+  const absences = new Absences()
   const listingFaults = new Map<string, { fault: ListingFault; asked: number }>() // by server
   let network: DemoNetwork | undefined
   let fake: FakeNetwork | undefined
@@ -46,7 +52,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
   const findAccount = (did: string | null) => network?.accounts.find((account) => account.did === did)
 
   function wrap(handler: Handler, role: ServerRole): Handler {
-    servers.set(nameOf(role), role.kind === 'plc' ? handler : edits.around(handler))
+    servers.set(nameOf(role), role.kind === 'plc' ? handler : absences.around(edits.around(handler)))
     return async (request) => (await fake?.intercept?.(request, role)) ?? (await handle(request, role))
   }
 
@@ -146,6 +152,8 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
     edit: (account, random) => {
       edits.edit(account, recordsOf(account), { random, signingKey: demo.signingKey(account) })
     },
+    remove: ({ did }) => absences.set(did, true),
+    omit: ({ did }, isOmitted = true) => (isOmitted ? absences.set(did, false) : absences.delete(did)),
     handle,
     intercept: undefined,
     repoFault: ({ did }, fault, times = Number.POSITIVE_INFINITY) => void repoFaults.set(did, { fault, times }),

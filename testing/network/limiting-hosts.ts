@@ -1,4 +1,5 @@
-// Fake hosts that limit getRepo as the reference PDS does: so many in a window, told in headers, 429 past it.
+// Fake hosts that limit getRepo, or a relay that limits its listings, as the reference PDS does: so many in a window, told in headers,
+// 429 past it.
 // In: a network. Out: how often they had to refuse.
 import type { ServerRole } from 'indexer/demo/network.ts'
 import { type DemoRequest, json, type Reply } from 'indexer/demo/server.ts'
@@ -11,16 +12,18 @@ export interface LimitingHosts {
 /** Takes the network's `intercept`; one limit for each host. */
 export function limitHosts(
   network: FakeNetwork,
-  { limit, windowSeconds }: { limit: number; windowSeconds: number },
+  { limit, windowSeconds, of = 'pds' }: { limit: number; windowSeconds: number; of?: 'pds' | 'relay' },
 ): LimitingHosts {
-  const windows = new Map<number, { left: number; endsMs: number }>()
+  const windows = new Map<string, { left: number; endsMs: number }>()
   let refused = 0
   network.intercept = async (request: DemoRequest, role: ServerRole): Promise<Reply | undefined> => {
-    if (role.kind !== 'pds' || request.method !== 'com.atproto.sync.getRepo') return undefined
-    let window = windows.get(role.index)
+    const isGetRepo = request.method === 'com.atproto.sync.getRepo'
+    if (role.kind !== of || isGetRepo !== (of === 'pds')) return undefined
+    const server = role.kind === 'pds' ? `pds ${role.index}` : role.kind
+    let window = windows.get(server)
     if (window === undefined || Date.now() >= window.endsMs) {
       window = { left: limit, endsMs: Date.now() + windowSeconds * 1000 }
-      windows.set(role.index, window)
+      windows.set(server, window)
     }
     window.left--
     const headers = {

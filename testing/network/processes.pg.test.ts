@@ -51,6 +51,20 @@ test('three processes never make a host that limits requests say 429, and fetch 
   expect(await inspectCrawl(database, network)).toEqual([])
 }, 120_000)
 
+test('two processes that list different sources of one relay keep its limit together', async () => {
+  await startNetwork({ accounts: 150, pdsCount: 2 })
+  const relay = limitHosts(network, { limit: 8, windowSeconds: 4, of: 'relay' })
+  const collections = ['post', 'like', 'follow', 'repost', 'block', 'threadgate', 'postgate', 'generator']
+  const others = ['graph.follow', 'graph.block', 'graph.list', 'graph.listitem', 'actor.profile']
+  const nsids = [...collections.map((name) => `app.bsky.feed.${name}`), ...others.map((name) => `app.bsky.${name}`)]
+  const source = nsids.map((nsid) => `collection=${nsid}`).join()
+  const results = await crawlTogether({ network, database }, [{}, { afterMs: 4_000, args: ['--source', source] }])
+  expect(exitsOf(results), results.map(({ stderr }) => stderr.slice(-1000)).join()).toEqual([0, 0])
+  expect(network.requests.byMethod.get('relay com.atproto.sync.listReposByCollection')).toBe(nsids.length)
+  expect(relay.refused).toBe(0)
+  expect(await inspectCrawl(database, network)).toEqual([])
+}, 120_000)
+
 test('when the process that asks a limiting host is killed, the next one goes on at its pace', async () => {
   await startNetwork({ accounts: 80, pdsCount: 1 })
   const hosts = limitHosts(network, { limit: 40, windowSeconds: 4 })
@@ -122,7 +136,7 @@ test.each(['before-commit', 'in-copy', 'before-claim', 'before-page-commit', 'be
       { network, database },
       [
         { args, killAt: { step, times: 1, stop: true } },
-        { args, afterMs: 300 },
+        { args, afterMs: 1_000 },
       ],
       async ([victim]) => {
         if (victim === undefined) return
@@ -138,6 +152,26 @@ test.each(['before-commit', 'in-copy', 'before-claim', 'before-page-commit', 'be
   },
   120_000,
 )
+
+test('a process that was stopped while another one changed the config ends when it goes on, and writes nothing of its own', async () => {
+  const args = await startSlowNetwork()
+  let later: RunResult[] = []
+  const killAt = { step: 'before-commit', times: 1, stop: true } as const
+  const [stopped] = await crawlTogether({ network, database }, [{ args, killAt }], async ([victim]) => {
+    if (victim === undefined || !(await hasStopped(victim))) return
+    await sleep(2_500) // for longer than --dead-after
+    later = await crawlTogether({ network, database }, [{ args: [...args, '--collections', 'garden.demo.*'] }])
+    signalGroup(victim.pid, 'SIGCONT')
+  })
+  expect(exitsOf(later), later[0]?.stderr.slice(-2000)).toEqual([0])
+  expect(stopped?.exitCode, stopped?.stderr.slice(-2000)).toBe(75)
+  expect(stopped?.stderr).toContain('DatabaseBusy')
+  expect((await database.pool.query('select * from processes')).rows).toEqual([])
+  const { rows } = await database.pool.query(
+    `select count(*)::int as left from repos where state not in ('done', 'gone')`,
+  )
+  expect(rows).toEqual([{ left: 0 }])
+}, 120_000)
 
 /** Until the other process has given away what this one held. */
 async function untilForgotten(pid: number): Promise<void> {

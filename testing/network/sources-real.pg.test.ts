@@ -101,4 +101,19 @@ describe('sources on a real PDS', () => {
       })
     }
   }, 180_000)
+
+  test('host: an account that was deleted at the PDS is in its listing no more, and its rows go', async () => {
+    const account = network.accounts.find(({ role }) => role === 'plain')
+    const did = account?.did
+    const done = network.accounts.filter(isActive).length
+    const posts = () => database.pool.query('select uri from post where did = $1', [did])
+    expect((await posts()).rowCount).toBeGreaterThan(0)
+    await xrpc(network.pdsUrl, 'com.atproto.admin.deleteAccount', { auth: basicAuth(adminPassword), body: { did } })
+    const result = await crawl('--source', `host=${network.pdsUrl}`)
+    expect(result.exitCode, result.stderr.slice(-2000)).toBe(0)
+    expect(await byState()).toEqual({ done: done - 1, deactivated: 2, takendown: 2, deleted: 1 })
+    expect((await posts()).rowCount).toBe(0)
+    const rows = 'select count(*)::int as rows from post_rows join repos on id = repo where did = $1'
+    expect((await database.pool.query(rows, [did])).rows).toEqual([{ rows: 0 }])
+  }, 120_000)
 })

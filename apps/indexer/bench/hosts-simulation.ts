@@ -1,7 +1,8 @@
 // Runs the production scheduler against hosts on a virtual clock: no sockets, no timers, a day in seconds.
 // In: a population. Out: when each host was done, how long it was left idle, and how often it was asked too much.
 import { IndexerError } from '../src/errors.ts'
-import { createHosts, type HostLimits, type Hosts } from '../src/hosts.ts'
+import { createHosts, type Hosts } from '../src/hosts.ts'
+import type { HostLimits } from '../src/hosts-limits.ts'
 import type { RateLimit } from '../src/rate-limit.ts'
 import { FreeTime, IdleMeter } from './hosts-idle.ts'
 import { type BenchHost, type Population, randomFrom } from './hosts-population.ts'

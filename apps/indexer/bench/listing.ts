@@ -42,7 +42,7 @@ async function bench(): Promise<void> {
     const log = { debug: () => {}, warn: console.error, error: console.error }
     const retry = { baseDelayMs: 100, maxAttempts: 3 }
     await discover(
-      { name: 'relay', page },
+      { name: 'relay', page, hasEverybody: true },
       { state, log, retry, signal, trustHosts: false, onPage: () => {}, progress },
     )
     const { user, system } = process.cpuUsage(startCpu) // of the indexer and the relay's thread

@@ -74,12 +74,13 @@ export async function runIndexer({
   const { relayUrl, plcUrl, repos } = farm.urls
   const network = ['--relay', relayUrl, '--plc', plcUrl, '--allow-private-hosts', '--database', url]
   const spillDir = join(tmpdir(), `atproto-indexer-bench-spill-${process.pid}`)
-  const command = [...nodeArgs, condition, path('../src/cli.ts'), 'run', '--no-live', '--log-json', ...network]
+  const command = ['run', '--no-live', '--log-json', ...network]
   const before = { postgres: postgres.cpuMs(), farm: farm.cpuMs() }
   const startMs = performance.now()
-  const child = spawn(process.execPath, [...command, '--spill-dir', spillDir, ...args], {
+  // By the launcher, which knows flags and bounds of memory; it becomes Node, under the same pid.
+  const child = spawn(path('../../../indexer'), [...command, '--spill-dir', spillDir, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: compileCacheEnv(),
+    env: { ...compileCacheEnv(), NODE_OPTIONS: [process.env.NODE_OPTIONS ?? '', ...nodeArgs].join(' ') },
   })
   onStart?.(child.pid ?? -1)
   const usage = watchUsage(child)

@@ -1,6 +1,7 @@
 // Finished repos by the million for size.ts: a few hundred are generated and projected once, as templates; each repo after
 // that is a copy of one with its own number, digests and subjects patched in place (0.3 µs a row).
 // In: a claim and a template's number; out: what a walk would have handed to the writer.
+import { entryOf } from 'repo-stream'
 import { cidOf, encodeRecord, generateRecords } from 'repo-stream/fixtures'
 import { type Config, loadConfig } from '../src/config.ts'
 import { MemoryBudget } from '../src/memory-budget.ts'
@@ -69,7 +70,7 @@ function makeTemplate(config: Config, did: string, count: number): Template {
     const cid = cidOf(block)
     const [collection = '', rkey = ''] = key.split('/')
     const data = Uint8Array.from(projection.process(block, cid.subarray(4)))
-    projection.settle({ key, collection, rkey, cid, data }, sink)
+    projection.settle(entryOf({ collection, rkey, cid, data }), sink)
   }
   const empty = new Uint8Array()
   const commit = { did, version: 3, data: empty, rev, prev: null, sig: empty, cid: head, signedBytes: empty } as const

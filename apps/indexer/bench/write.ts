@@ -4,7 +4,7 @@
 // `node --conditions=workspace-source apps/indexer/bench/write.ts [--json] [--reps 3]`
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import type { Entry } from 'repo-stream'
+import { type Entry, entryOf } from 'repo-stream'
 import { cidOf, encodeRecord, generateRecords, makeDid } from 'repo-stream/fixtures'
 import { type Config, loadConfig } from '../src/config.ts'
 import { migrate, openDatabase } from '../src/database.ts'
@@ -111,7 +111,7 @@ function project(config: Config, seed: number, count: number): Entry[] {
     const block = encodeRecord(value)
     const cid = cidOf(block)
     const [collection = '', rkey = ''] = key.split('/')
-    return { key, collection, rkey, cid, data: Uint8Array.from(projection.process(block, cid.subarray(4))) }
+    return entryOf({ collection, rkey, cid, data: Uint8Array.from(projection.process(block, cid.subarray(4))) })
   })
 }
 

@@ -4,14 +4,18 @@ import { existsSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { Command, CommanderError } from 'commander'
 import type { Log } from './log.ts'
+import { parseSeconds } from './option-values.ts'
 import { addOptions, type OptionName, type Options } from './options.ts'
 import type { ProgressLine } from './progress-line.ts'
 import { version } from './version.ts'
 
 /**
- * A thread that indexes holds 20 MB and marked its heap every 250 tiny repos, for V8's first limit is that low; from 96 MB on, every
- * thousand. `resourceLimits` of a thread have no word for it. Set before the verbs are loaded: code is cached per set of flags.
+ * Heaps of threads. What the launcher says of heaps is for the main thread, and would go before `resourceLimits`. A thread that indexes
+ * holds 20 MB and marked its heap every 250 tiny repos, for V8's first limit is that low; from 96 MB on, every thousand; and
+ * `resourceLimits` have no word for it. Set before the verbs are loaded: code is cached per set of flags.
  */
+setFlagsFromString('--max-semi-space-size=0')
+setFlagsFromString('--max-old-space-size=0')
 setFlagsFromString('--initial-old-space-size=96')
 
 const databaseOptions = ['database', 'dataDir', 'schema'] as const satisfies OptionName[]
@@ -134,7 +138,7 @@ function buildProgram(): Command {
   const sql = program.command('sql').argument('[query]', 'one statement; without it a prompt')
   sql.description('read-only SQL on the database, no psql needed')
   addOptions(sql, [...databaseOptions, ...logOptions])
-  sql.option('--timeout <seconds>', 'end a statement that takes longer', Number, 0)
+  sql.option('--timeout <seconds>', 'end a statement that takes longer', parseSeconds, 0)
   sql.action(async (query: string | undefined, options: Options & { timeout: number }) => {
     const [{ sqlVerb }, { openLog }] = await Promise.all([import('./sql-verb.ts'), import('./log.ts')])
     await sqlVerb(
@@ -178,14 +182,15 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
   else {
-    const { exitCodeOf, IndexerError } = await import('./errors.ts')
-    process.exitCode = exitCodeOf(error)
+    const { coded, exitCodeOf, IndexerError } = await import('./errors.ts')
+    const failure = coded(error)
+    process.exitCode = exitCodeOf(failure)
     const text =
-      error instanceof IndexerError
-        ? `${error.code}: ${error.message}`
-        : error instanceof Error
-          ? error.stack
-          : String(error)
+      failure instanceof IndexerError
+        ? `${failure.code}: ${failure.message}`
+        : failure instanceof Error
+          ? failure.stack
+          : String(failure)
     process.stderr.write(`indexer: ${text}\n`)
   }
 }

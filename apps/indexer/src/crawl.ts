@@ -2,6 +2,7 @@
 // Input: an open database and a configuration; output: rows, and a state for every repo. The surprise: stages share nothing
 // but the database, so any of them can be killed at any point and goes on from what was committed. Of several processes one has
 // each listing, and one resolves; all of them fetch.
+import { askUnlisted, type UnlistedContext } from './ask-unlisted.ts'
 import { type DecideContext, decideHosts } from './decide-hosts.ts'
 import type { DiscoverContext, Source, SourceProgress } from './discover.ts'
 import type { HostsSource } from './discover-hosts.ts'
@@ -18,6 +19,7 @@ export interface CrawlContext {
   sources: readonly (Source | HostsSource)[]
   discover: Omit<DiscoverContext, 'state' | 'signal' | 'progress'>
   decide: Omit<DecideContext, 'signal' | 'moreToCome'>
+  unlisted: Omit<UnlistedContext, 'signal' | 'moreToCome'>
   resolve: Omit<ResolveContext, 'signal' | 'moreToCome' | 'listed' | 'resolved'>
   fetch: Omit<FetchContext, 'signal' | 'moreToCome' | 'resolved' | 'onFailure'>
   /** Aborting ends the crawl in order: nothing new is begun, what is finished is written, claims are given back. */
@@ -57,10 +59,12 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
   }
   const placers: Promise<void>[] = []
   const placing = withLease(context.state, { name: 'resolve', signal }, async (signal) => {
-    const deciding = decideHosts({ ...context.decide, signal, moreToCome: () => !progress.discovered })
+    const moreToCome = () => !progress.discovered
+    const deciding = decideHosts({ ...context.decide, signal, moreToCome })
+    const asking = askUnlisted({ ...context.unlisted, signal, moreToCome })
     const resolving = resolveRepos({ ...context.resolve, signal, listed, resolved, moreToCome: moreToResolve })
-    placers.push(deciding, resolving)
-    await Promise.all([deciding, resolving])
+    placers.push(deciding, asking, resolving)
+    await Promise.all([deciding, asking, resolving])
   }).then(() => {
     allResolved = true
     resolved.tell()

@@ -15,7 +15,7 @@ export interface TransactOptions {
   signal?: AbortSignal
 }
 
-/** Throws `DatabaseUnavailable`, `DatabaseFull`, `DuplicateKey`, or what `run` throws. */
+/** Throws `DatabaseUnavailable`, `DatabaseFull`, `DatabaseRefused`, `DuplicateKey`, or what `run` throws. */
 export async function transact<T>(
   pool: Pool,
   run: (client: PoolClient) => Promise<T>,
@@ -92,17 +92,18 @@ function unavailable(cause: unknown, goneMs: number): IndexerError {
   return new IndexerError('DatabaseUnavailable', message, { cause })
 }
 
+/** What ends the run, with its code and the beginning of its message. */
+const endings = {
+  full: ['DatabaseFull', 'the database has no room'],
+  duplicate: ['DuplicateKey', 'the database has this row already'],
+  refused: ['DatabaseRefused', 'the database does not permit it'],
+} as const
+
 /** Errors that end the run get their code; all others stay what they are. */
 export function translate(error: unknown): unknown {
   const trouble = databaseTrouble(error)
   if (!(error instanceof Error) || error instanceof IndexerError) return error
-  const details = { sqlState: sqlState(error) }
-  if (trouble === 'full')
-    return new IndexerError('DatabaseFull', `the database has no room: ${error.message}`, { cause: error, details })
-  if (trouble === 'duplicate')
-    return new IndexerError('DuplicateKey', `the database has this row already: ${error.message}`, {
-      cause: error,
-      details,
-    })
-  return error
+  if (trouble !== 'full' && trouble !== 'duplicate' && trouble !== 'refused') return error
+  const [code, what] = endings[trouble]
+  return new IndexerError(code, `${what}: ${error.message}`, { cause: error, details: { sqlState: sqlState(error) } })
 }

@@ -1,14 +1,13 @@
-// Opens a database: a URL and a schema in, a pool and a Kysely over it out; and brings its schema up to date.
+// Opens a database: a URL and a schema in, a pool out; and brings its schema up to date, for which alone it loads Kysely.
 // Every connection has the schema as its search_path, so no statement names it.
 import { randomBytes } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Kysely, PostgresDialect, sql } from 'kysely'
-import { type MigrationResult, Migrator } from 'kysely/migration'
-import { Pool, TypeOverrides } from 'pg'
+import type { Kysely } from 'kysely'
+import type { MigrationResult } from 'kysely/migration'
+import { Pool, type PoolClient, TypeOverrides } from 'pg'
 import { databaseTrouble, sqlState } from './database-errors.ts'
-import type { Tables } from './database-tables.ts'
 import { insist } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 
@@ -27,18 +26,22 @@ export interface Database {
   /** The application_name of its connections, and of no others. */
   readonly session: string
   readonly pool: Pool
-  readonly db: Kysely<Tables>
   close(): Promise<void>
 }
 
 const int8 = 20
 
-/** Connects once before it returns. Throws `DatabaseUnavailable`, and `BadUsage` for a schema that needs quoting. */
+/** Connects once before it returns. Throws `DatabaseUnavailable`, and `BadUsage` for another kind of URL or a schema that needs quoting. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { url, schema = 'atproto', maxConnections = 8, waitMs = 15_000 } = options
   if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
     const message = `--schema ${JSON.stringify(schema)}: lower-case letters, digits and _ only, at most 63, not beginning with a digit`
     throw new IndexerError('BadUsage', message, { details: { schema } })
+  }
+  if (!isDatabaseUrl(url)) {
+    const message =
+      '--database (DATABASE_URL) is no URL of a Postgres, such as postgres://me@localhost/atproto (a password needs its special characters percent-encoded)'
+    throw new IndexerError('BadUsage', message) // without the URL: it may hold a password
   }
   const types = new TypeOverrides()
   types.setTypeParser(int8, Number) // ids and counts stay below 2^53; claims, which do not, are selected as text
@@ -63,8 +66,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     await pool.end()
     throw error
   }
-  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
-  return { url, schema, session, pool, db, close: () => db.destroy() }
+  return { url, schema, session, pool, close: () => closePool(pool) }
+}
+
+async function closePool(pool: Pool): Promise<void> {
+  if (!pool.ending) await pool.end()
+}
+
+/** What pg does not understand it takes for the name of a database on localhost. A socket's folder has no host that URL knows. */
+function isDatabaseUrl(text: string): boolean {
+  return /^postgres(ql)?:\/\/[^/]*\/?/.test(text) || text.startsWith('socket:') || text.startsWith('/')
 }
 
 async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
@@ -88,6 +99,7 @@ async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
 }
 
 const migrationsFolder = join(import.meta.dirname, '..', '..', '..', 'migrations')
+const undefinedTable = '42P01'
 const migrationLock = 7_346_112 // any number: processes that start together take turns
 
 /** Runs each `NNNN_name.sql` once, in order, all of them in one transaction. Returns the names of those it ran. */
@@ -95,20 +107,60 @@ export async function migrate(database: Database): Promise<string[]> {
   return await insist(() => migrateOnce(database))
 }
 
-async function migrateOnce({ pool, schema, db }: Database): Promise<string[]> {
+async function migrateOnce(database: Database): Promise<string[]> {
+  const { pool } = database
+  if (await isMigrated(database)) return []
   const client = await pool.connect()
   try {
     await client.query('select pg_advisory_lock($1)', [migrationLock])
-    const { rowCount } = await client.query('select 1 from pg_namespace where nspname = $1', [schema])
-    if (rowCount === 0) await client.query(`create schema ${schema}`)
-    const migrator = new Migrator({ db, provider: { getMigrations: readMigrations }, migrationTableSchema: schema })
-    const { error, results = [] } = await migrator.migrateToLatest()
-    if (error !== undefined) throw migrationError(error, results)
-    return results.map((result) => result.migrationName)
+    return await runMigrations(client, database)
   } finally {
     await client.query('select pg_advisory_unlock($1)', [migrationLock]).catch(() => {})
     client.release()
   }
+}
+
+/** Has it exactly the migrations that are there? Kysely is not asked: a fifth of the processor time of a start was loading it. */
+async function isMigrated({ pool }: Database): Promise<boolean> {
+  const files = await migrationFiles()
+  try {
+    const { rows } = await pool.query<{ name: string }>('select name from kysely_migration order by name collate "C"')
+    return rows.length === files.length && rows.every(({ name }, index) => `${name}.sql` === files[index])
+  } catch (error) {
+    if (sqlState(error) === undefinedTable) return false
+    throw error
+  }
+}
+
+async function runMigrations(client: PoolClient, { pool, schema }: Database): Promise<string[]> {
+  const [{ Kysely, PostgresDialect, sql }, { Migrator }] = await Promise.all([
+    import('kysely'),
+    import('kysely/migration'),
+  ])
+  const { rowCount } = await client.query('select 1 from pg_namespace where nspname = $1', [schema])
+  if (rowCount === 0) await client.query(`create schema ${schema}`)
+  const migrations = await readMigrations((text, db) => sql.raw(text).execute(db))
+  await refuseNewer(client, schema, migrations)
+  const db = new Kysely({ dialect: new PostgresDialect({ pool }) }) // never destroyed: that would end the pool
+  const migrator = new Migrator({
+    db,
+    provider: { getMigrations: async () => migrations },
+    migrationTableSchema: schema,
+  })
+  const { error, results = [] } = await migrator.migrateToLatest()
+  if (error !== undefined) throw migrationError(error, results)
+  return results.map((result) => result.migrationName)
+}
+
+async function refuseNewer(client: PoolClient, schema: string, known: object): Promise<void> {
+  const table = `${schema}.kysely_migration`
+  const { rowCount } = await client.query('select 1 where to_regclass($1) is not null', [table])
+  if (rowCount === 0) return
+  const { rows } = await client.query<{ name: string }>(`select name from ${table} order by name`)
+  const newer = rows.flatMap(({ name }) => (name in known ? [] : name))
+  if (newer.length === 0) return
+  const message = `the database was migrated by a newer version of the indexer (${newer.join(', ')}): use that one, or another --schema`
+  throw new IndexerError('MigrationFailed', message, { details: { newer } })
 }
 
 function migrationError(error: unknown, results: readonly MigrationResult[]): unknown {
@@ -119,11 +171,14 @@ function migrationError(error: unknown, results: readonly MigrationResult[]): un
   return new IndexerError('MigrationFailed', message, { cause: error })
 }
 
-async function readMigrations() {
-  const files = (await readdir(migrationsFolder)).filter((file) => /^\d{4}_\w+\.sql$/.test(file)).sort()
-  const entries = files.map(async (file) => {
+async function migrationFiles(): Promise<string[]> {
+  return (await readdir(migrationsFolder)).filter((file) => /^\d{4}_\w+\.sql$/.test(file)).sort()
+}
+
+async function readMigrations(execute: (text: string, db: Kysely<unknown>) => Promise<unknown>) {
+  const entries = (await migrationFiles()).map(async (file) => {
     const text = await readFile(join(migrationsFolder, file), 'utf8')
-    const up = async (db: Kysely<unknown>) => void (await sql.raw(text).execute(db))
+    const up = async (db: Kysely<unknown>) => void (await execute(text, db))
     return [file.replace(/\.sql$/, ''), { up }] as const
   })
   return Object.fromEntries(await Promise.all(entries))

@@ -41,6 +41,7 @@ export function hostSource(origin: string, fetch: FetchContext): Source {
   return {
     name: `host ${origin}`,
     host: origin,
+    hasEverybody: true,
     page: (cursor) => listRepos({ host: origin, limit: pageLimit, cursor }, fetch),
   }
 }

@@ -29,6 +29,8 @@ export interface Source {
   host?: string
   /** Entries after which a pass must have ended; default: as many as there can be repos. */
   maxEntries?: number
+  /** It has everybody who lives there: who is no longer in it is asked for. */
+  hasEverybody?: boolean
   /** An entry that is of no use leaves the source unlisted. */
   isComplete?: boolean
 }
@@ -44,7 +46,10 @@ export interface SourceProgress {
 }
 
 export interface DiscoverContext {
-  state: Pick<State, 'readSource' | 'commitPage' | 'readBalance' | 'finishedSources'>
+  state: Pick<
+    State,
+    'readSource' | 'commitPage' | 'readBalance' | 'finishedSources' | 'compareSightings' | 'forgetSightings'
+  >
   log: Record<'debug' | 'warn' | 'error', (values: object, message: string) => void>
   retry: RetryPolicy
   signal: AbortSignal
@@ -82,6 +87,7 @@ export async function discover(source: Source, context: DiscoverContext): Promis
       cursor: page.unasked ? undefined : withVersion(page.cursor ?? cursor, version),
       repos: page.rows,
       finished,
+      isSighting: source.hasEverybody,
       host: source.host,
       hostIsTrusted: context.trustHosts,
     })
@@ -92,11 +98,22 @@ export async function discover(source: Source, context: DiscoverContext): Promis
       throw new IndexerError('HandleUnasked', `${page.unasked} handles of ${source.name} could not be asked for`, {
         details: { source: source.name, handles: page.unasked },
       })
-    if (finished) return
+    if (finished) {
+      if (source.hasEverybody) await findMissing(source, page.cursor === undefined, context)
+      return
+    }
     cursor = page.cursor
     entries += page.rows.length
     await refuseEndless(source, { pages, entries }, context)
   }
+}
+
+/** Who was listed in the pass before and is not in this one. A pass that repeats itself has come to no end. */
+async function findMissing(source: Source, isWhole: boolean, { state, log }: DiscoverContext): Promise<void> {
+  if (!isWhole) return await state.forgetSightings(source.name)
+  const missing = await state.compareSightings(source.name, source.host)
+  if (missing > 0)
+    log.warn({ source: source.name, repos: missing }, 'accounts are not listed any more; their hosts will be asked')
 }
 
 /** What of another version was read says nothing of this one: a line may have come before it. */

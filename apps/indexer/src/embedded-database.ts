@@ -1,7 +1,7 @@
 // Runs the indexer's own PostgreSQL: a data directory in, the URL of a live server out.
 // The server has its own session and outlives us: after a kill -9 the next start adopts it, and Ctrl-C does not reach it before
 // our drain. Processes on one data directory share the server; the last to leave stops it.
-import { chmodSync, mkdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
@@ -81,6 +81,11 @@ export async function openEmbeddedDatabase(options: EmbeddedDatabaseOptions): Pr
       await leave(home, held)
     },
   }
+}
+
+/** False too while the first start is not that far. */
+export function hasEmbeddedDatabase(dataDir: string): boolean {
+  return existsSync(join(dataDir, 'postgres', 'data'))
 }
 
 interface Held {

@@ -23,6 +23,14 @@ export const errorCodes = {
   CitusMissing: 'stop-run',
   /** The database cannot be reached, or was lost and did not come back. Start again: nothing that was done is lost. */
   DatabaseUnavailable: 'stop-run',
+  /** Postgres does not permit it: the role lacks a right (it must be able to create a schema), or the server is a read-only standby. The message has Postgres' words. */
+  DatabaseRefused: 'stop-run',
+  /** There is no database of the indexer: a wrong `--data-dir`, `--database` or `--schema`, or `run` was never started. Nothing was made. */
+  NoDatabase: 'stop-run',
+  /** Postgres refused the statement of `sql`; the message has its words. */
+  QueryRefused: 'stop-run',
+  /** A file or folder cannot be used; the message names it and says why. Mind its owner, its rights, and the disk. */
+  FileUnusable: 'stop-run',
   /** The database's disk is full, or it has no memory left. Free some and start again: what was committed stays. */
   DatabaseFull: 'stop-run',
   /** A key was there already, which the fence excludes: a bug. Report it with the message. */
@@ -107,7 +115,7 @@ export const errorCodes = {
   BadEncoding: 'retry',
   /** The host answered 400 or another 4xx to a correct request. `details.error` is its XRPC error. */
   XrpcRefused: 'fail-repo',
-  /** The decoded body is larger than `--max-repo-bytes`. Raise it if you believe the repo. */
+  /** The decoded body is larger than `maxBodyBytes`, 8 GiB (`http-limits.ts`); the largest known repos have about 1 GiB. */
   BodyTooBig: 'fail-repo',
   /** A few bytes expanded into very many: a decompression bomb. */
   CompressionBomb: 'fail-repo',
@@ -180,9 +188,33 @@ export function errorClass(error: unknown): ErrorClass | undefined {
   return walkErrorClasses[error.code] ?? 'fail-repo'
 }
 
+const mistakes: readonly ErrorCode[] = [
+  'BadUsage',
+  'BadConfig',
+  'CitusMissing',
+  'DatabaseRefused',
+  'NoDatabase',
+  'QueryRefused',
+  'FileUnusable',
+]
+
 /** 2 for a mistake of the caller, 75 for what may go away by itself, 1 for a bug. */
 export function exitCodeOf(error: unknown): 1 | 2 | 75 {
   if (!(error instanceof IndexerError)) return 1
-  if (error.code === 'BadUsage' || error.code === 'BadConfig' || error.code === 'CitusMissing') return 2
+  if (mistakes.includes(error.code)) return 2
   return error.code === 'DuplicateKey' ? 1 : 75
+}
+
+/** An error of the file system is no bug: it gets its code here, at the edge. Anything else stays what it is. */
+export function coded(error: unknown): unknown {
+  if (error instanceof RepoStreamError && error.code === 'DiskFailed' && isFileError(error.cause)) {
+    return new IndexerError('FileUnusable', `${error.message}: ${error.cause.message}`, { cause: error })
+  }
+  if (!isFileError(error)) return error
+  return new IndexerError('FileUnusable', error.message, { cause: error, details: { path: error.path } })
+}
+
+/** Node's message has the error's name, the call and the path. */
+function isFileError(error: unknown): error is NodeJS.ErrnoException & { path: string } {
+  return error instanceof Error && 'syscall' in error && 'path' in error && typeof error.path === 'string'
 }

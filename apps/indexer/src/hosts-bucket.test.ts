@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { defaultHostLimits } from './hosts.ts'
 import { Bucket } from './hosts-bucket.ts'
+import { defaultHostLimits } from './hosts-limits.ts'
 
 /** Takes as early as the bucket lets it, from..to; answers the times. `told`: what the host answers at once. */
 function drain(bucket: Bucket, fromMs: number, toMs: number): number[] {

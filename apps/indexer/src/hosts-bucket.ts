@@ -27,6 +27,16 @@ export interface Slowed {
   atMs: number
 }
 
+/** What a host has said, as long as it is of use. */
+export interface KnownPace {
+  limit: number | undefined
+  windowMs: number
+  /** The end of a pause that the host asked for. */
+  notBeforeMs?: number | undefined
+  /** The pace after an unforeseen 429, as it was lowered last. */
+  slowed?: Slowed | undefined
+}
+
 /** Requests remembered by their time; an answer that is older than all of them says nothing about what is left. */
 const rememberedSends = 128
 
@@ -66,6 +76,11 @@ export class Bucket {
 
   requestsPerSecond(nowMs: number): number {
     return 1000 / this.currentInterval(nowMs)
+  }
+
+  /** The even pace, and what may be sent sooner. */
+  get pace(): { intervalMs: number; burstMs: number } {
+    return { intervalMs: this.intervalMs, burstMs: this.burstMs }
   }
 
   /** The earliest time at which a request may be sent. */
@@ -118,19 +133,21 @@ export class Bucket {
     this.pausedUntilMs = this.notBeforeMs
   }
 
-  /** What was known before a restart. */
-  restore(limit: number, windowMs: number): void {
-    this.limit = limit
-    this.setPace(limit, windowMs)
+  /** What is worth remembering over a restart, and for another process. */
+  known(nowMs: number): KnownPace {
+    return {
+      limit: this.limit,
+      windowMs: this.windowMs,
+      notBeforeMs: this.notBeforeMs > nowMs ? this.notBeforeMs : undefined,
+      slowed: this.scale < 1 ? { scale: this.scale, atMs: this.scaledAtMs } : undefined,
+    }
   }
 
-  /** The pace after an unforeseen 429, as it was lowered last. */
-  get slowed(): Slowed | undefined {
-    return this.scale < 1 ? { scale: this.scale, atMs: this.scaledAtMs } : undefined
-  }
-
-  /** What was asked for before a restart, or of another process. */
-  restorePause(notBeforeMs: number, slowed: Slowed | undefined): void {
+  restore({ limit, windowMs, notBeforeMs = 0, slowed }: KnownPace): void {
+    if (limit !== undefined) {
+      this.limit = limit
+      this.setPace(limit, windowMs)
+    }
     this.notBeforeMs = Math.max(this.notBeforeMs, notBeforeMs)
     if (slowed === undefined || slowed.atMs < this.scaledAtMs) return
     this.scale = slowed.scale

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { defaultHostLimits } from './hosts.ts'
 import { Health } from './hosts-health.ts'
+import { defaultHostLimits } from './hosts-limits.ts'
 
 const { coolAfterFailures, minimumCoolMs, maximumCoolMs, hostConcurrency, firstConcurrency } = defaultHostLimits
 

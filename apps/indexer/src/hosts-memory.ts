@@ -4,7 +4,9 @@
 import type { Database } from './database.ts'
 import { ask } from './database-transact.ts'
 import type { RememberedHost, RememberedLimits } from './host-leases.ts'
-import type { HostRow, Hosts, RestoredHost } from './hosts.ts'
+import type { Hosts } from './hosts.ts'
+import type { KnownPace } from './hosts-bucket.ts'
+import type { HostRow, RestoredHost } from './hosts-host.ts'
 
 export interface HostsMemory extends AsyncDisposable {
   save(): Promise<void>
@@ -66,27 +68,36 @@ export async function keepHosts(hosts: Hosts, { pool }: Database): Promise<Hosts
 
 /** As the scheduler takes it up. */
 export function restored({ origin, coolUntil, limits }: Omit<RememberedHost, 'hostId'>): RestoredHost {
-  const { limit, windowMs = 0, deadSince, notBefore, slowed } = limits ?? {}
   return {
     origin,
+    ...fromLimits(limits ?? {}),
+    coolUntilMs: coolUntil?.getTime(),
+    deadSinceMs: limits?.deadSince === undefined ? undefined : Date.parse(limits.deadSince),
+  }
+}
+
+export function fromLimits({ limit, windowMs = 0, notBefore, slowed }: RememberedLimits): KnownPace {
+  return {
     limit: windowMs > 0 ? limit : undefined,
     windowMs,
-    coolUntilMs: coolUntil?.getTime(),
-    deadSinceMs: deadSince === undefined ? undefined : Date.parse(deadSince),
     notBeforeMs: notBefore === undefined ? undefined : Date.parse(notBefore),
     slowed: slowed && { scale: slowed.scale, atMs: Date.parse(slowed.at) },
   }
 }
 
 /** What is worth remembering; `remaining` is not, it is stale at once. */
-function limitsOf({ state, limit, windowMs, deadSinceMs, notBeforeMs, slowed }: HostRow): string {
-  const remembered: RememberedLimits = {
+export function asLimits({ limit, windowMs, notBeforeMs, slowed }: KnownPace): RememberedLimits {
+  return {
     ...(limit === undefined ? {} : { limit, windowMs }),
-    ...(state === 'ok' || deadSinceMs === undefined ? {} : { deadSince: new Date(deadSinceMs).toISOString() }),
     ...(notBeforeMs === undefined ? {} : { notBefore: new Date(notBeforeMs).toISOString() }),
     ...(slowed === undefined ? {} : { slowed: { scale: slowed.scale, at: new Date(slowed.atMs).toISOString() } }),
   }
-  return JSON.stringify(remembered)
+}
+
+function limitsOf(row: HostRow): string {
+  const { state, deadSinceMs } = row
+  const isDead = state !== 'ok' && deadSinceMs !== undefined
+  return JSON.stringify({ ...asLimits(row), ...(isDead ? { deadSince: new Date(deadSinceMs).toISOString() } : {}) })
 }
 
 /** As many as the scheduler remembers; those that have waited longest to be asked last. Scans `hosts`, once a run. */

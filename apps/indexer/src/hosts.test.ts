@@ -2,11 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { createPopulation, randomFrom } from '../bench/hosts-population.ts'
 import { simulateHosts } from '../bench/hosts-simulation.ts'
 import { IndexerError } from './errors.ts'
-import { listRepos } from './fetch-pages.ts'
-import { createHosts, type Hosts, type HostsOptions, unpacedHosts } from './hosts.ts'
+import { createHosts, type Hosts, type HostsOptions } from './hosts.ts'
 import { Heap } from './hosts-heap.ts'
-import { otherTurns } from './hosts-turns.ts'
-import { openTestHttp, startTestServer } from './http-test-server.ts'
+import { unpacedHosts } from './hosts-limits.ts'
 
 const a = 'https://a.example'
 const b = 'https://b.example'
@@ -140,25 +138,6 @@ describe('the scheduler', () => {
     hosts.seen({ origin: b, kind: 'other', status: 429, rateLimit: { retryAfterMs: 30_000 }, requestedAtMs: 0 })
     expect(hosts.next()).toEqual({ origin: b })
     expect(hosts.nextOther(b)).toEqual({ waitMs: 31_000 })
-  })
-
-  it('paces listings by what the host says of them', async () => {
-    await using server = await startTestServer((_request, response) => {
-      const headers = { 'content-type': 'application/json', 'ratelimit-limit': '50', 'ratelimit-policy': '50;w=1' }
-      response.writeHead(200, headers).end('{"repos":[]}')
-    })
-    await using http = openTestHttp()
-    const hosts = createHosts({ now: Date.now, maxInFlight: 8 })
-    const turn = otherTurns(hosts, new AbortController().signal)
-    const startMs = Date.now()
-    for (let page = 0; page < 30; page++) {
-      await listRepos({ host: server.origin }, { http, turn, onResponse: hosts.seen })
-    }
-    expect(Date.now() - startMs).toBeGreaterThan(500)
-    const stop = new AbortController()
-    hosts.seen({ origin: server.origin, kind: 'other', status: 429, rateLimit: {}, requestedAtMs: Date.now() })
-    setTimeout(() => stop.abort('stop'), 20)
-    await expect(otherTurns(hosts, stop.signal)(server.origin)).rejects.toBe('stop')
   })
 
   it('takes back a turn that was not used', () => {

@@ -2,52 +2,12 @@
 // In: hosts with work, what answers say, outcomes, a clock. Out: the host whose turn it is, or how long to wait. Pure: no
 // timers, no I/O, and its memory is that of the hosts, however many repos wait. The surprise is the order: half of the slots
 // are shared evenly; the other half goes to the hosts with the most work per allowed request, for they will end last.
-import { Bucket, type PaceLimits, type Slowed } from './hosts-bucket.ts'
-import { Health, type HealthLimits, type HostState } from './hosts-health.ts'
+import type { KnownPace } from './hosts-bucket.ts'
 import { Heap } from './hosts-heap.ts'
+import { createHost, describeHost, type Host, type HostRow, type RestoredHost, restoreHost } from './hosts-host.ts'
+import { defaultHostLimits, type HostLimits } from './hosts-limits.ts'
 import { type TurnResult, turnOutcome } from './hosts-outcome.ts'
 import type { RateLimit } from './rate-limit.ts'
-
-export const defaultHostLimits = {
-  /** What the reference PDS allows for getRepo: 6,000 in 5 minutes. */
-  defaultRequests: 6000,
-  defaultWindowMs: 300_000,
-  /** 90 of 6,000: catches up 4.5 seconds in which all slots were taken, and costs 1.5 % of the rate. */
-  burstShare: 0.015,
-  /** Requests sent a second apart may arrive together: 0.3 % of the reference PDS's rate. */
-  jitterMs: 1000,
-  jitterShare: 0.005,
-  limitedMs: 30_000,
-  recoveryMs: 600_000,
-  /** `ratelimit-reset` and `date` have whole seconds. */
-  resetMarginMs: 1000,
-  /**
-   * The pace is what limits a host that is well; this is halved when it is not. As many as are in
-   * flight in all: a host that allows 50 a second and takes 5 seconds for each needs 250; `--host-concurrency`.
-   */
-  hostConcurrency: 256,
-  /** Fewer than any limit that makes sense for a window. */
-  firstConcurrency: 20,
-  /** With one failure in 20, five in a row are met every 3 million requests. */
-  coolAfterFailures: 5,
-  minimumCoolMs: 5000,
-  maximumCoolMs: 3600_000,
-  /** A host that was dead for an hour is found alive at most 72 seconds late. */
-  coolShare: 0.02,
-  struggleShare: 0.3,
-  /** Downloads that may sit in the lane for huge repos, where they take no slot of their host. */
-  hugeLane: 16,
-  /** Hosts remembered. Strangers name hosts: idle ones are forgotten past this. */
-  maxHosts: 20_000,
-} satisfies PaceLimits & HealthLimits & Record<string, number>
-
-/** The reference PDS allows half as many requests for everything else together as for getRepo. */
-const otherShare = 2
-
-export type HostLimits = { readonly [name in keyof typeof defaultHostLimits]: number }
-
-/** For networks of our own (`--allow-private-hosts`): a host that states no limit has none. */
-export const unpacedHosts = { defaultRequests: 1e9 } satisfies Partial<HostLimits>
 
 export interface HostsOptions {
   /** Milliseconds; the clock of `ResponseSeen`. */
@@ -71,49 +31,13 @@ export interface SeenAnswer {
   requestedAtMs: number
 }
 
-export interface HostRow {
-  origin: string
-  state: HostState
-  inFlight: number
-  huge: number
-  waiting: number
-  concurrency: number
-  requestsPerSecond: number
-  limit: number | undefined
-  windowMs: number
-  remaining: number | undefined
-  /** The end of a pause that the host asked for. */
-  notBeforeMs: number | undefined
-  slowed: Slowed | undefined
-  failures: number
-  deadSinceMs: number | undefined
-  /** False: all that is known of its death was restored. */
-  failedHere: boolean
-  coolUntilMs: number | undefined
-}
-
-export interface RestoredHost
-  extends Pick<HostRow, 'origin' | 'limit' | 'windowMs' | 'deadSinceMs' | 'coolUntilMs'>,
-    Partial<Pick<HostRow, 'notBeforeMs' | 'slowed'>> {
-  takenOver?: boolean
-}
-
-interface Host {
-  readonly origin: string
-  /** Repos that wait for a turn, as far as is known. */
-  waiting: number
-  inFlight: number
-  huge: number
-  readonly repo: Bucket
-  readonly other: Bucket
-  readonly health: Health
-  /** For the heaps. */
-  place: number
-  heap: Heap<Host> | undefined
-  readyAtMs: number
-  remainingMs: number
-  /** It has less than its even share of the slots. */
-  short: boolean
+export interface OtherPace {
+  /** Between two requests. */
+  intervalMs: number
+  /** What may be sent sooner after a pause. */
+  burstMs: number
+  /** What the host has said. */
+  known: KnownPace
 }
 
 export interface Hosts {
@@ -122,6 +46,9 @@ export interface Hosts {
   next(): NextTurn
   /** The same for a request of the other kind (listings, statuses), which has its own bucket and takes no slot. */
   nextOther(origin: string): NextTurn
+  /** How fast requests of the other kind may be sent, all processes of an address together. */
+  paceOfOther(origin: string): OtherPace
+  restoreOther(origin: string, known: KnownPace): void
   /** Takes in what an answer says; to be called as soon as its headers are here. */
   seen(answer: SeenAnswer): void
   /** Ends a turn of `next`; exactly once for each. `huge` if `grewHuge` said true. */
@@ -139,6 +66,8 @@ export function createHosts(options: HostsOptions): Hosts {
     setWork: (origin, waiting) => scheduler.setWork(origin, waiting),
     next: () => scheduler.next(),
     nextOther: (origin) => scheduler.nextOther(origin),
+    paceOfOther: (origin) => scheduler.paceOfOther(origin),
+    restoreOther: (origin, known) => scheduler.restoreOther(origin, known),
     seen: (answer) => scheduler.seen(answer),
     finished: (origin, result, { huge = false } = {}) => scheduler.finished(origin, result, huge),
     grewHuge: (origin) => scheduler.grewHuge(origin),
@@ -242,34 +171,22 @@ class Scheduler {
 
   describe(): HostRow[] {
     const nowMs = this.now()
-    return [...this.hosts.values()].map(({ origin, inFlight, huge, waiting, repo, health }) => ({
-      origin,
-      state: health.state(nowMs),
-      inFlight,
-      huge,
-      waiting,
-      concurrency: health.allowed(),
-      requestsPerSecond: repo.requestsPerSecond(nowMs),
-      limit: repo.limit,
-      windowMs: repo.windowMs,
-      remaining: repo.remaining,
-      notBeforeMs: repo.notBeforeMs > nowMs ? repo.notBeforeMs : undefined,
-      slowed: repo.slowed,
-      failures: health.failures,
-      deadSinceMs: health.deadSinceMs,
-      failedHere: health.failedHere,
-      coolUntilMs: health.coolUntilMs > nowMs ? health.coolUntilMs : undefined,
-    }))
+    return [...this.hosts.values()].map((host) => describeHost(host, nowMs))
   }
 
-  restore({ origin, limit, windowMs, deadSinceMs, coolUntilMs, takenOver, ...pace }: RestoredHost): void {
-    const host = this.host(origin)
-    host.repo.restorePause(pace.notBeforeMs ?? 0, pace.slowed)
-    host.health.failedHere = false // also where it was ours before, and another process has had answers since
-    if (limit !== undefined) host.repo.restore(limit, windowMs)
-    if (takenOver) host.repo.takeOver(this.now())
-    if (deadSinceMs !== undefined && coolUntilMs !== undefined) host.health.restore(deadSinceMs, coolUntilMs)
+  restore(row: RestoredHost): void {
+    const host = this.host(row.origin)
+    restoreHost(host, row, this.now())
     this.file(host, this.now())
+  }
+
+  paceOfOther(origin: string): OtherPace {
+    const { other } = this.host(origin)
+    return { ...other.pace, known: other.known(this.now()) }
+  }
+
+  restoreOther(origin: string, known: KnownPace): void {
+    this.host(origin).other.restore(known)
   }
 
   /** Puts a host where it belongs now: ready, later, or in neither while it has no work or enough in flight. */
@@ -288,21 +205,7 @@ class Scheduler {
     const known = this.hosts.get(origin)
     if (known) return known
     if (this.hosts.size >= this.limits.maxHosts) this.forgetIdle()
-    const { limits } = this
-    const host: Host = {
-      origin,
-      waiting: 0,
-      inFlight: 0,
-      huge: 0,
-      repo: new Bucket(limits),
-      other: new Bucket({ ...limits, defaultRequests: limits.defaultRequests / otherShare }),
-      health: new Health(limits),
-      place: -1,
-      heap: undefined,
-      readyAtMs: 0,
-      remainingMs: 0,
-      short: true,
-    }
+    const host = createHost(origin, this.limits)
     this.hosts.set(origin, host)
     return host
   }

@@ -1,5 +1,7 @@
 // Threads that index repos: a claim in, its rows at the writer out. Each thread fetches, walks, projects and encodes many
 // repos at a time; this side hands out the claims and feeds the writer, so that encoding and Postgres do not wait for each other.
+// One thread at first; another when those that run have been busy for a while (thread-need.ts). None stops before the end.
+import type { EventLoopUtilization } from 'node:perf_hooks'
 import { Worker } from 'node:worker_threads'
 import { ChunkQueue } from './chunk-queue.ts'
 import type { ResponseSeen } from './fetch-xrpc.ts'
@@ -9,15 +11,21 @@ import { type Parcel, unpack } from './parcel.ts'
 import { receiveError, sendError } from './sent-error.ts'
 import { receiveChunk } from './sent-rows.ts'
 import type { ClaimedRepo } from './state.ts'
+import { idleCoresMeter, ThreadNeed } from './thread-need.ts'
 import type { RepoTotals, WriteOutcome, Writer } from './write.ts'
 
 export interface IndexPoolOptions {
+  /** At most. */
   threads: number
   setup: IndexSetup
   writer: Pick<Writer, 'add' | 'addLarge'>
   signal: AbortSignal
   onSeen: (seen: ResponseSeen) => void
   onFetched: (bytes: number) => void
+  /** Told how many threads there are now when another starts. */
+  onThread?: (threads: number) => void
+  /** The first thread, if it was started already. */
+  first?: Worker
 }
 
 export interface IndexPool extends AsyncDisposable {
@@ -26,17 +34,28 @@ export interface IndexPool extends AsyncDisposable {
   close(): Promise<void>
 }
 
+const lookMs = 500
+
 export function openIndexPool(options: IndexPoolOptions): IndexPool {
-  const threads = Array.from({ length: options.threads }, () => new IndexThread(options))
+  const threads = [new IndexThread(options, options.first)]
+  const need = new ThreadNeed(options.threads)
+  const idleCores = idleCoresMeter()
+  const look = () => {
+    const utilizations = threads.map((thread) => thread.utilization())
+    const repos = threads.reduce((sum, thread) => sum + thread.repos, 0)
+    if (!need.look({ utilizations, repos, idleCores: idleCores() })) return
+    threads.push(new IndexThread(options))
+    options.onThread?.(threads.length)
+    if (threads.length === options.threads) clearInterval(timer)
+  }
+  const timer = options.threads > 1 ? setInterval(look, lookMs).unref() : undefined
   const close = async () => {
+    clearInterval(timer)
     await Promise.all(threads.map((thread) => thread.close()))
   }
   return {
-    indexRepo(claim, onHuge) {
-      const [first, ...others] = threads
-      if (first === undefined) throw new Error('a pool has at least one thread')
-      return others.reduce((best, thread) => (thread.repos < best.repos ? thread : best), first).index(claim, onHuge)
-    },
+    indexRepo: (claim, onHuge) =>
+      threads.reduce((best, thread) => (thread.repos < best.repos ? thread : best)).index(claim, onHuge),
     close,
     [Symbol.asyncDispose]: close,
   }
@@ -48,6 +67,11 @@ export function openIndexPool(options: IndexPoolOptions): IndexPool {
  */
 const resourceLimits = { maxYoungGenerationSizeMb: 48 }
 const threadFile = new URL('./index-thread.ts', import.meta.url)
+
+/** A thread without a pool: it loads its code while its owner opens the database. */
+export function startThread(setup: IndexSetup): Worker {
+  return new Worker(threadFile, { workerData: setup, name: 'index', resourceLimits })
+}
 
 interface Task {
   readonly claim: ClaimedRepo
@@ -71,11 +95,13 @@ class IndexThread {
   readonly #onAbort = () => this.#outbox.send(() => ({ kind: 'abort', message: String(this.#options.signal.reason) }))
   readonly #ended: Promise<void>
   #lastTask = 0
+  #lastLook: EventLoopUtilization
   #failure: { error: unknown } | undefined
 
-  constructor(options: IndexPoolOptions) {
+  constructor(options: IndexPoolOptions, worker = startThread(options.setup)) {
     this.#options = options
-    this.#worker = new Worker(threadFile, { workerData: options.setup, name: 'index', resourceLimits })
+    this.#worker = worker
+    this.#lastLook = this.#worker.performance.eventLoopUtilization()
     this.#outbox = new Outbox(this.#worker, () => this.#takeCommitted())
     this.#ended = new Promise((resolve) => {
       this.#worker.once('exit', () => resolve())
@@ -85,6 +111,15 @@ class IndexThread {
     })
     this.#worker.once('error', (error) => this.#fail(error))
     options.signal.addEventListener('abort', this.#onAbort)
+  }
+
+  /** Share of the time since the last call in which it was busy. */
+  utilization(): number {
+    const { performance } = this.#worker
+    const now = performance.eventLoopUtilization()
+    const { utilization } = performance.eventLoopUtilization(now, this.#lastLook)
+    this.#lastLook = now
+    return utilization
   }
 
   /** Under way in this thread. */

@@ -129,6 +129,7 @@ async function openWalk(
     budget: context.budget,
     process: (block, digest) => projection.process(block, digest),
     preorder: 'buffer',
+    freeOnClose: true,
     signal: context.signal,
   })
   if (car.kind === 'memory') {

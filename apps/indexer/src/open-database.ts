@@ -3,7 +3,8 @@
 import { resolve } from 'node:path'
 import type { Config } from './config.ts'
 import { type Database, migrate, openDatabase } from './database.ts'
-import { openEmbeddedDatabase } from './embedded-database.ts'
+import { hasEmbeddedDatabase, openEmbeddedDatabase } from './embedded-database.ts'
+import { IndexerError } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Options } from './options.ts'
 import { applySchema } from './schema.ts'
@@ -14,12 +15,12 @@ export interface OpenedDatabase extends AsyncDisposable {
 
 type DatabaseOptions = Pick<Options, 'database' | 'dataDir' | 'schema'>
 
-/** Runs migrations and makes the collection tables of `config`. */
+/** Runs migrations and makes the collection tables of `config`. `open`: `connectExisting`, where a run must have been before. */
 export async function openCrawlDatabase(
   options: DatabaseOptions & Partial<Pick<Options, 'citus'>>,
-  { config, log }: { config: Config; log: Log },
+  { config, log, open = connect }: { config: Config; log: Log; open?: typeof connect },
 ): Promise<OpenedDatabase> {
-  const opened = await connect(options, log)
+  const opened = await open(options, log)
   try {
     const ran = await migrate(opened.database)
     if (ran.length > 0) log.debug({ migrations: ran }, 'migrated')
@@ -31,7 +32,31 @@ export async function openCrawlDatabase(
   return opened
 }
 
-/** Connects; changes nothing. */
+/** For verbs that ask or mend what a run has made: they make nothing where there is nothing. Throws `NoDatabase`. */
+export async function connectExisting(options: DatabaseOptions, log: Log): Promise<OpenedDatabase> {
+  const dataDir = resolve(options.dataDir)
+  if (options.database === undefined && !hasEmbeddedDatabase(dataDir)) {
+    throw new IndexerError(
+      'NoDatabase',
+      `there is no database in ${dataDir}: give the --data-dir or --database of the run`,
+    )
+  }
+  const opened = await connect(options, log)
+  const { pool, schema } = opened.database
+  try {
+    const { rowCount } = await pool.query('select 1 where to_regclass($1) is not null', [`${schema}.repos`])
+    if (rowCount === 0) {
+      const message = `the database has no schema ${schema} of the indexer: give the --schema of the run`
+      throw new IndexerError('NoDatabase', message)
+    }
+  } catch (error) {
+    await opened[Symbol.asyncDispose]()
+    throw error
+  }
+  return opened
+}
+
+/** Connects; an embedded database is made where there is none. */
 export async function connect(options: DatabaseOptions, log: Log): Promise<OpenedDatabase> {
   const embedded =
     options.database === undefined ? await openEmbeddedDatabase({ dataDir: resolve(options.dataDir), log }) : undefined

@@ -15,9 +15,12 @@ export function parseList(text: string): string[] {
   return text.split(',').flatMap((item) => item.trim() || [])
 }
 
+/** 63 is Postgres' limit, and `reproject` appends ten characters. What begins with pg_ is the server's. */
 export function parseSchema(text: string): string {
-  if (/^[a-z_][a-z0-9_]{0,62}$/.test(text)) return text
-  throw new InvalidArgumentError('a schema name is lower-case letters, digits and _, at most 63')
+  if (/^(?!pg_|information_schema$)[a-z_][a-z0-9_]{0,52}$/.test(text)) return text
+  throw new InvalidArgumentError(
+    "a schema name is lower-case letters, digits and _, at most 53, and none of Postgres' own",
+  )
 }
 
 export function parseSize(text: string): number {
@@ -36,6 +39,19 @@ export function parseCount(text: string): number {
 
 export function parseCountOrZero(text: string): number {
   return text === '0' ? 0 : parseCount(text)
+}
+
+/** A thread takes 7 MB before its first repo, a thousand of them minutes to start; more than there are processors gain nothing. */
+export function parseThreads(text: string): number {
+  const threads = Number(text)
+  if (Number.isSafeInteger(threads) && threads >= 1 && threads <= 64) return threads
+  throw new InvalidArgumentError(`"${text}" is not a whole number from 1 to 64`)
+}
+
+/** It goes into a header of HTTP. */
+export function parseContact(text: string): string {
+  if (/^[\x20-\x7e]{0,200}$/.test(text)) return text
+  throw new InvalidArgumentError('a contact is an address of at most 200 ASCII characters, without line ends')
 }
 
 export function parseSeconds(text: string): number {

@@ -3,6 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import {
   MiB,
+  parseContact,
   parseCount,
   parseCountOrZero,
   parseDeadAfter,
@@ -13,6 +14,7 @@ import {
   parseSchema,
   parseSeconds,
   parseSize,
+  parseThreads,
   parseUrl,
   parseVerify,
 } from './option-values.ts'
@@ -165,8 +167,8 @@ export const optionTable = {
     flags: '--threads <n>',
     env: 'INDEXER_THREADS',
     default: undefined,
-    help: 'threads that fetch, walk and encode repos, beside the one that feeds Postgres (default: cores less one, 1 to 8)',
-    parse: parseCount,
+    help: 'most threads that fetch, walk and encode repos, beside the one that feeds Postgres; one at first, more when they are busy (default: the cores, up to 8)',
+    parse: parseThreads,
   }),
   egress: spec<string>({
     flags: '--egress <name>',
@@ -228,6 +230,7 @@ export const optionTable = {
     env: 'INDEXER_CONTACT',
     default: undefined,
     help: 'mail or web address that hosts see in the User-Agent',
+    parse: parseContact,
   }),
   logJson: spec<boolean>({
     flags: '--log-json',

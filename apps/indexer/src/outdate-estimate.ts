@@ -3,7 +3,7 @@
 import type { Config } from './config.ts'
 import type { Database } from './database.ts'
 import { ask } from './database-transact.ts'
-import { defaultHostLimits } from './hosts.ts'
+import { defaultHostLimits } from './hosts-limits.ts'
 import { concernedWhere } from './outdate.ts'
 import { readApplied } from './schema.ts'
 import { readWork, refuseReusedNames, type SchemaWork, workFor } from './schema-changes.ts'

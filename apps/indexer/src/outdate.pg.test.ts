@@ -20,9 +20,7 @@ const likes = { [like]: { columns: { created_at: 'timestamptz' } } }
 async function openWith(config: Config): Promise<TestDatabase> {
   const database = await openTestDatabase()
   await applySchema(database, { config })
-  expect((await outdateRepos(database, { config, process: 1 })).map((change) => change.repos)).toEqual(
-    config.tables.map(() => 0),
-  )
+  expect(await outdateRepos(database, { config, process: 1 })).toEqual([]) // no change concerns a database without repos
   const record = (collection: string) => ({
     key: `${collection}/3jzfcijpj2z2a`,
     value: { $type: collection, text: 'a' },

@@ -31,6 +31,7 @@ export async function outdateRepos(
   options: OutdateOptions,
 ): Promise<Outdated[]> {
   const done: Outdated[] = []
+  await ask(database.pool, forgetWithoutRepos)
   for (;;) {
     const { rows } = await ask<Change>(database.pool, nextChange)
     const change = rows[0]
@@ -41,6 +42,8 @@ export async function outdateRepos(
 
 type Change = SchemaWork & { id: number; last: number }
 
+/** A young database has a change for each table and no repo that any of them concerns. */
+const forgetWithoutRepos = 'delete from schema_changes where not exists (select from repos)'
 const nextChange = `
   select id, table_name as "table", reason, patterns, row_tables as "rowTables", (select coalesce(max(id), 0) from repos) as last
   from schema_changes order by id limit 1`

@@ -2,11 +2,12 @@
 import { expect, test } from 'vitest'
 import { Packer, type RepoToPack, unpack } from './parcel.ts'
 import { RowBuffers } from './row-buffers.ts'
+import { appendTestRow } from './testing-append.ts'
 
 const like = { columns: [], generic: false }
 const post = { columns: [], generic: false }
 const digest = new Uint8Array(32).fill(7)
-const noFields = new Uint8Array(0)
+const noFields = { collection: '', digest, fields: new Uint8Array(0) }
 const noSkipped = new Map<string, number>()
 
 /** A repo of `likes` rows in table 3 and one in table 65,536. */
@@ -14,8 +15,8 @@ function makeRepo(buffers: RowBuffers, task: number, likes: number): RepoToPack 
   const shapes = [like, post]
   const [first, second] = shapes.map((shape) => buffers.take(shape))
   if (first === undefined || second === undefined) throw new Error('two shapes, two buffers')
-  for (let i = 0; i < likes; i++) first.appendRow(task, `like-${i}`, digest, noFields)
-  second.appendRow(task, `post-${task}`, digest, noFields)
+  for (let i = 0; i < likes; i++) appendTestRow(first, task, { ...noFields, rkey: `like-${i}` })
+  appendTestRow(second, task, { ...noFields, rkey: `post-${task}` })
   const bytes = first.bytes + second.bytes
   const tables = new Map([
     [3, { rows: first.rows, bytes: first.take() }],

@@ -12,6 +12,7 @@ const status: Status = {
   errors: new Map([['HttpStatus', 4]]),
   elapsedMs: 10_000,
   heldBytes: 0,
+  threads: 1,
 }
 
 test('the progress line shows what is done of what, rates, rows and errors', () => {

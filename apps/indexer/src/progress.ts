@@ -20,6 +20,8 @@ export interface Status {
   errors: ReadonlyMap<string, number>
   elapsedMs: number
   heldBytes: number
+  /** That index at this moment. */
+  threads: number
 }
 
 export interface Rates {

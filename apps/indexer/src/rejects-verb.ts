@@ -1,6 +1,6 @@
 // The verb `rejects`: what could not be stored, by code and collection; `rejects replay` makes rows of it after a fix.
 import { loadConfig } from './config.ts'
-import { openCrawlDatabase } from './open-database.ts'
+import { connectExisting, openCrawlDatabase } from './open-database.ts'
 import type { Options } from './options.ts'
 import { count } from './progress.ts'
 import { replayRejects, summarizeRejects } from './rejects.ts'
@@ -12,8 +12,7 @@ import { openState } from './state.ts'
 type Outcome = Promise<{ output: string; exitCode: number }>
 
 export async function rejectsVerb(options: Options, { log }: RunIo): Outcome {
-  const config = await loadConfig({ path: options.config, collections: options.collections })
-  await using opened = await openCrawlDatabase(options, { config, log })
+  await using opened = await connectExisting(options, log)
   const rows = await summarizeRejects(opened.database)
   const cells = rows.map(({ kind, code, collection, count: records, example }) => [
     kind,
@@ -27,7 +26,7 @@ export async function rejectsVerb(options: Options, { log }: RunIo): Outcome {
 
 export async function replayVerb(options: Options & { code?: string; collection?: string }, io: RunIo): Outcome {
   const config = await loadConfig({ path: options.config, collections: options.collections })
-  await using opened = await openCrawlDatabase(options, { config, log: io.log })
+  await using opened = await openCrawlDatabase(options, { config, log: io.log, open: connectExisting })
   const state = await openState(opened.database, { log: io.log })
   try {
     await confirmSchema(opened.database, config)

@@ -1,7 +1,7 @@
 // What could not be stored: a summary by code and collection, and another try for rejected records after a fix.
 // A replay projects the bytes that `rejects` kept; a record that has become a row leaves `rejects` in the same transaction.
 import type { PoolClient } from 'pg'
-import type { Entry } from 'repo-stream'
+import { type Entry, entryOf } from 'repo-stream'
 import type { Config } from './config.ts'
 import { copyIn } from './copy.ts'
 import { CounterChanges, counterWriter } from './counters.ts'
@@ -200,7 +200,7 @@ function settleRejects({ projection }: Replay, rows: readonly RejectRow[]): Sett
 function rawEntry({ collection, rkey, cid, bytes }: RejectRow): Entry {
   const data = new Uint8Array(1 + bytes.length)
   data.set(bytes, 1)
-  return { key: `${collection}/${rkey}`, collection, rkey, cid: Uint8Array.of(1, 0x71, 0x12, 0x20, ...cid), data }
+  return entryOf({ collection, rkey, cid: Uint8Array.of(1, 0x71, 0x12, 0x20, ...cid), data })
 }
 
 function sinkOf(settled: Settled, row: RejectRow): ProjectionSink {
@@ -208,7 +208,7 @@ function sinkOf(settled: Settled, row: RejectRow): ProjectionSink {
     row: (table, entry, fields) => {
       const buffer = settled.buffers.get(table.index) ?? new RowBuffer(table)
       settled.buffers.set(table.index, buffer)
-      buffer.appendRow(row.repo, row.rkey, entry.cid.subarray(4), fields, row.collection)
+      buffer.appendRow(row.repo, entry, fields)
       settled.changes.add(`rows/${table.name}`, 1)
       settled.stored.push(row)
     },

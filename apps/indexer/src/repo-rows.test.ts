@@ -1,4 +1,4 @@
-import type { Entry } from 'repo-stream'
+import { type Entry, entryOf } from 'repo-stream'
 import { encodeRecord } from 'repo-stream/fixtures'
 import { expect, test } from 'vitest'
 import { loadConfig } from './config.ts'
@@ -16,8 +16,8 @@ const claim: ClaimedRepo = {
 }
 const config = await loadConfig()
 
-function entryOf(rkey: string, collection = 'net.example.thing', data: Uint8Array = new Uint8Array(0)): Entry {
-  return { key: `${collection}/${rkey}`, collection, rkey, cid: cidOf(0), data }
+function entryAt(rkey: string): Entry {
+  return entryOf({ collection: 'net.example.thing', rkey, cid: cidOf(0), data: new Uint8Array(0) })
 }
 
 /** Of some block, without the cost of a hash. */
@@ -33,7 +33,7 @@ test('rejects of tiny blocks fill the budget as what they take in memory, not as
   const rows = new RepoRows(claim, { budget, rowBuffers: new RowBuffers() })
   let rejects = 0
   for (; rejects < 10_000 && rows.reserve(); rejects++) {
-    rows.reject(entryOf(String(rejects)), 'RecordMalformed', 'why', Uint8Array.of(0xff))
+    rows.reject(entryAt(String(rejects)), 'RecordMalformed', 'why', Uint8Array.of(0xff))
   }
   expect(rejects).toBeGreaterThan(50)
   expect(rejects).toBeLessThan(128)
@@ -47,7 +47,7 @@ test('a repo holds no more oddities than are kept of it, also when they are hand
   const rows = new RepoRows(claim, { budget: new MemoryBudget(64 * KiB), rowBuffers: new RowBuffers() })
   let held = 0
   for (let i = 0; i < 3 * projectionLimits.maxOdditiesPerRepo; i++) {
-    rows.oddity(table, entryOf(String(i)), 'text', 'WrongType', Uint8Array.of(1))
+    rows.oddity(table, entryAt(String(i)), 'text', 'WrongType', Uint8Array.of(1))
     if (i % 700 !== 0) continue
     for (const chunk of rows.drain()) held += 'oddities' in chunk ? chunk.oddities.length : 0
   }
@@ -63,7 +63,7 @@ test('of a repo where more blocks lie about their collection than can be remembe
     for (let block = 0; block < blocks; block++) {
       const cid = cidOf(block)
       const data = projection.process(like, cid.subarray(4)).slice()
-      projection.settle({ ...entryOf(String(block), 'app.bsky.feed.post', data), cid }, rows)
+      projection.settle(entryOf({ collection: 'app.bsky.feed.post', rkey: String(block), cid, data }), rows)
     }
     return rows
   }

@@ -3,7 +3,7 @@
 import type { Commit, Entry } from 'repo-stream'
 import type { Table } from './config.ts'
 import type { MemoryBudget } from './memory-budget.ts'
-import type { KeepRaw, ProjectionSink } from './project/projection.ts'
+import type { KeepRaw, ProjectionSink, RowFields } from './project/projection.ts'
 import type { RowBuffer } from './row-buffer.ts'
 import type { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
@@ -45,10 +45,10 @@ export class RepoRows implements ProjectionSink {
     return this.#bytes
   }
 
-  row(table: Table, entry: Entry, fields: Uint8Array, rkey: string): void {
+  row(table: Table, entry: Entry, fields: RowFields): void {
     const buffer = this.#bufferOf(table)
     const before = buffer.bytes
-    buffer.appendRow(this.#claim.id, rkey, entry.cid, fields, table.generic ? entry.collection : undefined)
+    buffer.appendRow(this.#claim.id, entry, fields)
     this.#bytes += buffer.bytes - before
     this.rows++
   }

@@ -4,12 +4,13 @@ import { resolve } from 'node:path'
 import { loadConfig } from './config.ts'
 import { IndexerError } from './errors.ts'
 import { showIndexes } from './finish-verb.ts'
-import { connect } from './open-database.ts'
+import { defaultThreads, largeRepoBytes } from './index-setup.ts'
+import { connectExisting } from './open-database.ts'
 import type { Options } from './options.ts'
 import { count } from './progress.ts'
 import { type Reprojected, reproject } from './reproject.ts'
 import type { Filled } from './reproject-fill.ts'
-import { defaultThreads, largeRepoBytes, type RunIo, spillFolder } from './run.ts'
+import { type RunIo, spillFolder } from './run.ts'
 
 const logEveryMs = 10_000
 
@@ -18,7 +19,7 @@ export async function reprojectVerb(options: Options, io: RunIo): Promise<{ outp
   if (archive === undefined)
     throw new IndexerError('BadUsage', 'reproject needs --archive, the folder that `run` filled')
   const config = await loadConfig({ path: options.config, collections: options.collections })
-  await using opened = await connect(options, io.log)
+  await using opened = await connectExisting(options, io.log)
   const result = await reproject(opened.database, {
     config,
     archive: resolve(archive),

@@ -11,7 +11,8 @@ import type { News } from './wakeup.ts'
 
 /** DIDs taken from the database at once, and answers after which they are saved. */
 const batchSize = 500
-/** Answers wait at most this long to be saved: the first repos of a run should not wait for a full batch. */
+/** Answers wait at most this long to be saved, twice as long each time: the first repos of a run should not wait for a full batch. */
+const firstSaveAfterMs = 25
 const saveAfterMs = 200
 const lookAgainMs = 500
 
@@ -64,7 +65,7 @@ export async function resolveRepos(context: ResolveContext): Promise<void> {
         asking.add(asked)
       }
       if (answers.areDue || (asking.size === 0 && answers.size > 0)) await answers.save()
-      else if (asking.size > 0) await bell.wait(saveAfterMs, signal)
+      else if (asking.size > 0) await bell.wait(answers.saveAfterMs, signal)
       else if (await context.moreToCome()) await bell.wait(lookAgainMs, signal)
       else return
     }
@@ -104,6 +105,7 @@ function judge(repo: Unresolved, error: unknown, context: ResolveContext): Unres
 /** What is known and not saved yet. */
 class Answers {
   resolved: Resolved[] = []
+  saveAfterMs = firstSaveAfterMs
   unresolved: UnresolvedOutcome[] = []
   readonly #state: State
   readonly #told: News
@@ -119,7 +121,7 @@ class Answers {
   }
 
   get areDue(): boolean {
-    return this.size >= batchSize || (this.size > 0 && Date.now() - this.#savedAtMs >= saveAfterMs)
+    return this.size >= batchSize || (this.size > 0 && Date.now() - this.#savedAtMs >= this.saveAfterMs)
   }
 
   async save(): Promise<void> {
@@ -127,6 +129,7 @@ class Answers {
     this.resolved = []
     this.unresolved = []
     this.#savedAtMs = Date.now()
+    this.saveAfterMs = Math.min(saveAfterMs, this.saveAfterMs * 2)
     if (resolved.length > 0) {
       await this.#state.saveResolved(resolved)
       this.#told.tell()

@@ -48,7 +48,7 @@ export async function withRetries<T>(
       return await ask()
     } catch (error) {
       if (signal.aborted || errorClass(error) !== 'retry' || attempts >= policy.maxAttempts) throw error
-      const delayMs = retryAt(attempts, policy, error).getTime() - Date.now()
+      const delayMs = Math.max(0, retryAt(attempts, policy, error).getTime() - Date.now())
       onRetry?.(error, delayMs)
       await sleep(delayMs, undefined, { signal })
     }

@@ -1,5 +1,8 @@
 // Rows in Postgres' binary COPY format: key, cid and ready-made fields in, buffers out. One copy per row, no object per row.
 // A row is: int16 number of fields, then each field as int32 length and bytes.
+import type { Entry, Memory } from 'repo-stream'
+import type { RowFields } from './project/projection.ts'
+
 export interface RowShape {
   /** Columns after the cid. */
   readonly columns: readonly unknown[]
@@ -10,60 +13,63 @@ export interface RowShape {
 const firstChunkBytes = 1_024 // most repos have a handful of rows in a table
 const largestChunkBytes = 262_144
 const keptChunkBytes = 8_192 // of a buffer that is used again
-const shortText = 64 // below this a loop is faster than the call into Buffer.write
 const cidBytes = 32
+const manyBytes = 256 // from here on a call into `set` and the view that it takes cost less than a loop over words
+
+/** What a row needs of its entry. */
+export type RowEntry = Pick<Entry, 'collection' | 'keyBytes' | 'rkeyFrom' | 'rkeyTo' | 'node' | 'digestFrom'>
 
 export class RowBuffer {
   rows = 0
   /** Of the rows that are held. */
   bytes = 0
-  readonly #prefix: Buffer
   readonly #generic: boolean
-  #repo = Number.NaN
+  readonly #fieldCount: number
   #chunks: Buffer[] = []
-  #chunk: Buffer = Buffer.allocUnsafe(firstChunkBytes)
+  #chunk = chunkOf(firstChunkBytes)
+  /** Rows that were not taken yet are from `#from` to `#at` of the chunk. */
+  #from = 0
   #at = 0
   /** The chunk that `reset` begins with. */
   #kept = this.#chunk
 
   constructor(table: RowShape) {
     this.#generic = table.generic
-    this.#prefix = Buffer.allocUnsafe(14)
-    this.#prefix.writeInt16BE(table.columns.length + (table.generic ? 4 : 3), 0)
-    this.#prefix.writeInt32BE(8, 2)
+    this.#fieldCount = table.columns.length + (table.generic ? 4 : 3)
   }
 
-  /** `digest`: of the record's own CID, 32 bytes, or that CID whole. `fields`: (length, value) of each column after it. */
-  appendRow(repo: number, rkey: string, digest: Uint8Array, fields: Uint8Array, collection = ''): void {
-    if (repo !== this.#repo) {
-      this.#prefix.writeBigInt64BE(BigInt(repo), 6)
-      this.#repo = repo
-    }
-    this.#reserve(14 + 4 + collection.length * 3 + 4 + rkey.length * 3 + 4 + cidBytes + fields.length)
-    const chunk = this.#chunk
+  appendRow(repo: number, entry: RowEntry, fields: RowFields): void {
+    const { collection, rkeyFrom, rkeyTo } = entry
+    const fieldsBytes = fields.to - fields.from
+    const collectionBytes = this.#generic ? 4 + collection.length * 3 : 0
+    this.#reserve(14 + collectionBytes + 4 + rkeyTo - rkeyFrom + 4 + cidBytes + fieldsBytes)
+    const { bytes, view } = this.#chunk
     const start = this.#at
-    chunk.set(this.#prefix, start)
+    view.setInt16(start, this.#fieldCount)
+    view.setInt32(start + 2, 8)
+    view.setInt32(start + 6, Math.floor(repo / 0x1_0000_0000))
+    view.setInt32(start + 10, repo)
     let at = start + 14
-    if (this.#generic) at = writeText(chunk, collection, at)
-    at = writeText(chunk, rkey, at)
-    chunk.set(digest, at + 4 + cidBytes - digest.length) // what a whole CID begins with is written over
-    chunk[at] = 0
-    chunk[at + 1] = 0
-    chunk[at + 2] = 0
-    chunk[at + 3] = cidBytes
-    chunk.set(fields, at + 4 + cidBytes)
-    this.#at = at + 4 + cidBytes + fields.length
+    if (this.#generic) at = writeText(bytes, collection, at)
+    view.setInt32(at, rkeyTo - rkeyFrom)
+    at += 4
+    for (let i = rkeyFrom; i < rkeyTo; i++) bytes[at++] = entry.keyBytes[i] ?? 0
+    view.setInt32(at, cidBytes)
+    at += 4
+    copyBytes(entry.node, entry.digestFrom, cidBytes, this.#chunk, at)
+    at += cidBytes
+    copyBytes(fields.memory, fields.from, fieldsBytes, this.#chunk, at)
+    this.#at = at + fieldsBytes
     this.bytes += this.#at - start
     this.rows++
   }
 
   /** Gives the rows away and is empty again. */
   take(): Buffer[] {
-    if (this.#at > 0) this.#chunks.push(this.#chunk.subarray(0, this.#at))
+    if (this.#at > this.#from) this.#chunks.push(this.#chunk.bytes.subarray(this.#from, this.#at))
     const taken = this.#chunks
     this.#chunks = []
-    this.#chunk = this.#chunk.subarray(this.#at)
-    this.#at = 0
+    this.#from = this.#at
     this.rows = 0
     this.bytes = 0
     return taken
@@ -73,34 +79,45 @@ export class RowBuffer {
   reset(): void {
     this.take()
     this.#chunk = this.#kept
+    this.#from = this.#at = 0
   }
 
   #reserve(bytes: number): void {
-    if (this.#at + bytes <= this.#chunk.length) return
-    if (this.#at > 0) this.#chunks.push(this.#chunk.subarray(0, this.#at))
+    const { length } = this.#chunk.bytes
+    if (this.#at + bytes <= length) return
+    if (this.#at > this.#from) this.#chunks.push(this.#chunk.bytes.subarray(this.#from, this.#at))
     const next = Math.min(largestChunkBytes, Math.max(firstChunkBytes, this.bytes * 2))
-    this.#chunk = Buffer.allocUnsafe(Math.max(next, bytes))
-    if (this.#chunk.length <= keptChunkBytes) this.#kept = this.#chunk
-    this.#at = 0
+    this.#chunk = chunkOf(Math.max(next, bytes))
+    if (this.#chunk.bytes.length <= keptChunkBytes) this.#kept = this.#chunk
+    this.#from = this.#at = 0
   }
 }
 
-function writeText(chunk: Buffer, text: string, start: number): number {
-  let at = start + 4
-  if (text.length < shortText) {
-    for (let index = 0; index < text.length; index++) {
-      const code = text.charCodeAt(index)
-      if (code > 127) {
-        at = start + 4 + chunk.write(text, start + 4)
-        break
-      }
-      chunk[at++] = code
-    }
-  } else {
-    at += chunk.write(text, at)
+interface Chunk {
+  readonly bytes: Buffer
+  readonly view: DataView
+}
+
+function chunkOf(length: number): Chunk {
+  const bytes = Buffer.allocUnsafe(length)
+  return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, length) }
+}
+
+function copyBytes(source: Memory, from: number, length: number, target: Chunk, to: number): void {
+  if (length >= manyBytes) {
+    target.bytes.set(source.bytes.subarray(from, from + length), to)
+    return
   }
-  chunk.writeInt32BE(at - start - 4, start)
-  return at
+  let i = 0
+  for (; i + 4 <= length; i += 4) target.view.setInt32(to + i, source.view.getInt32(from + i, true), true)
+  for (; i < length; i++) target.bytes[to + i] = source.bytes[from + i] ?? 0
+}
+
+function writeText(chunk: Buffer, text: string, start: number): number {
+  const at = start + 4
+  const length = chunk.write(text, at)
+  chunk.writeInt32BE(length, start)
+  return at + length
 }
 
 /** One row of any columns, for the tables that get few: null, int8, text or bytes. */

@@ -9,6 +9,8 @@ export class RunMetrics {
   repos = 0
   /** Decoded bytes of repos. */
   fetchedBytes = 0
+  /** That index. */
+  threads = 1
   /** Failed tries by code. */
   readonly errors = new Map<string, number>()
   /** Largest resident set that was seen. */

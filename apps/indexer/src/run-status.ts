@@ -83,5 +83,6 @@ async function readStatus({ state, metrics, budget, progress }: RunParts): Promi
     errors: metrics.errors,
     elapsedMs: metrics.elapsedMs,
     heldBytes: budget.heldBytes,
+    threads: metrics.threads,
   }
 }

@@ -1,23 +1,26 @@
 // The verb `run`: opens everything that a crawl needs, in order, crawls, and closes it in the reverse order.
 // Input: options; output: the summary of what the database holds now and the exit code.
-import { availableParallelism } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
 import { removeStaleSpills } from 'repo-stream'
 import { adviseExport } from './advise-export.ts'
 import { openArchive, removeArchived } from './archive.ts'
-import { type Config, loadConfig } from './config.ts'
+import { loadConfig } from './config.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
-import type { Database } from './database.ts'
+import { type Database, migrate } from './database.ts'
 import { insist } from './database-transact.ts'
 import { reposForHandles } from './file-handles.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
-import { createHosts, type Hosts, unpacedHosts } from './hosts.ts'
+import { createHosts, type Hosts } from './hosts.ts'
+import { unpacedHosts } from './hosts-limits.ts'
 import { keepHosts } from './hosts-memory.ts'
 import { otherTurns } from './hosts-turns.ts'
 import { type Http, openHttp } from './http.ts'
 import type { HttpLimits } from './http-limits.ts'
-import { type IndexPool, openIndexPool } from './index-pool.ts'
+import type { IndexSetup } from './index-messages.ts'
+import { type IndexPool, openIndexPool, startThread } from './index-pool.ts'
+import { defaultThreads, indexSetup, type Shared } from './index-setup.ts'
 import { withLease } from './leases.ts'
 import { type LocalDirectory, openLocalDirectory } from './local-directory.ts'
 import type { Log } from './log.ts'
@@ -39,17 +42,6 @@ import { createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
 import { version } from './version.ts'
 import { openWriter, type Writer } from './write.ts'
-
-/** Rows of one repo past this go to Postgres while the repo is walked, in a transaction of its own. */
-export const largeRepoBytes = 8 * 1024 * 1024
-/** "More than 20 MB is already called large"; such downloads sit in a lane of their own, not in their host's slots. */
-export const hugeBytes = 32 * 1024 * 1024
-/** More threads than this give Postgres more than one server takes. */
-const maxThreads = 8
-
-export function defaultThreads(): number {
-  return Math.max(1, Math.min(availableParallelism() - 1, maxThreads))
-}
 
 /** Where repos that are too large for memory spill. */
 export function spillFolder({ spillDir, dataDir }: Pick<Options, 'spillDir' | 'dataDir'>): string {
@@ -86,32 +78,47 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
   await removeStaleSpills(spillDir)
   const archive = options.archive
   if (archive !== undefined) await openArchive(archive)
+  const shared = {
+    config,
+    spillDir,
+    budget: new MemoryBudget(options.memory),
+    spills: new MemoryBudget(options.spillLimit),
+  }
+  const setup = indexSetup(options, shared, io)
+  await using thread = startThread(setup) // its code loads beside the database's answers
   await using opened = await openCrawlDatabase(options, { config, log: io.log })
   const { database } = opened
   const { contact, allowPrivateHosts } = options
   await using http = openHttp({ version, contact, allowPrivateHosts, limits: io.httpLimits ?? {} })
+  const stop = new AbortController()
+  const signal = AbortSignal.any([io.signal, stop.signal])
   const state = await openState(database, {
     egress: options.egress,
     deadAfterMs: options.deadAfter * 1000,
     log: io.log,
+    // Stopped for so long, it may find a database that others have changed meanwhile.
+    confirm: async () => {
+      await migrate(database)
+      await confirmSchema(database, config)
+    },
+    onRefused: (error) => stop.abort(error),
   })
   const onRemove = archive === undefined ? undefined : (dids: string[]) => removeArchived(archive, dids)
   const writer = openWriter({ database, config, process: () => state.process, onRemove })
   const parts = {
-    config,
+    ...shared,
+    setup,
+    thread,
     database,
-    spillDir,
     http,
     state,
     writer,
     metrics: new RunMetrics(),
-    budget: new MemoryBudget(options.memory),
-    spills: new MemoryBudget(options.spillLimit),
     progress: { discovered: false, sources: [], unlisted: [] } satisfies CrawlProgress as CrawlProgress,
   }
   try {
     await confirmSchema(database, config)
-    for (const change of await outdateRepos(database, { config, process: state.process, signal: io.signal })) {
+    for (const change of await outdateRepos(database, { config, process: state.process, signal })) {
       if (change.repos > 0)
         io.log.info({ ...change }, 'the config has changed: repos are stale and will be fetched again')
     }
@@ -119,11 +126,11 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
     if (cost.repos > 0) {
       io.log.info({ ...cost, takes: duration(cost.ms) }, 'to fetch again for the config, at the rate that hosts allow')
     }
-    await crawlShown(options, parts, io)
+    await crawlShown(options, parts, { ...io, signal, stop })
     await writer.settleGone(options.inactive)
     // The first full pass ends with the indexes that would have slowed it down.
     if (parts.progress.unlisted.length === 0) {
-      await finishOnce(parts, io)
+      await finishOnce(parts, { ...io, signal })
     }
   } catch (error) {
     if (!isInterruption(error, io.signal)) throw error
@@ -146,20 +153,19 @@ async function finishOnce({ database, config, state }: Parts, io: RunIo): Promis
   )
 }
 
-interface Parts {
-  config: Config
+interface Parts extends Shared {
+  setup: IndexSetup
+  /** The first that indexes. */
+  thread: Worker
   database: Database
-  spillDir: string
   http: Http
   state: State
   writer: Writer
   metrics: RunMetrics
-  budget: MemoryBudget
-  spills: MemoryBudget
   progress: CrawlProgress
 }
 
-async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise<void> {
+async function crawlShown(options: RunOptions, parts: Parts, io: RunIo & { stop: AbortController }): Promise<void> {
   const maxInFlight = reposForHandles(options.concurrency)
   if (maxInFlight < options.concurrency)
     io.log.warn({ maxInFlight }, 'the system permits few open files (ulimit -n): fewer repos are fetched at a time')
@@ -173,44 +179,31 @@ async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise
   await using memory = await keepHosts(hosts, database)
   const plcUrl = options.plcExport ? options.plc[0] : undefined
   await using directory = plcUrl ? openLocalDirectory({ database, state, http, plcUrl, log: io.log }) : undefined
-  const stop = new AbortController()
-  const crawlIo = { ...io, hosts, signal: AbortSignal.any([io.signal, stop.signal]) }
+  const crawlIo = { ...io, hosts }
   await using pool = startPool(options, parts, crawlIo)
   await using _display = showProgress(parts, io)
   await crawl(
-    { ...assemble(options, parts, { ...crawlIo, pool, directory, saveHosts: memory.save }), stop },
+    { ...assemble(options, parts, { ...crawlIo, pool, directory, saveHosts: memory.save }), stop: io.stop },
     parts.progress,
   )
   io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
 }
 
-function startPool(
-  options: Options,
-  parts: Parts,
-  { hosts, httpLimits = {}, signal }: RunIo & { hosts: Hosts },
-): IndexPool {
-  const { config, spillDir, writer, metrics, budget, spills } = parts
-  const { contact, allowPrivateHosts, plc, repoMemory, verify, archive } = options
+function startPool(options: Options, parts: Parts, { hosts, signal, log }: RunIo & { hosts: Hosts }): IndexPool {
+  const { setup, thread, writer, metrics } = parts
   return openIndexPool({
     threads: options.threads ?? defaultThreads(),
-    setup: {
-      config,
-      http: { version, contact, allowPrivateHosts, limits: httpLimits },
-      plcUrls: plc,
-      budget: { limitBytes: budget.limitBytes, shared: budget.shared },
-      repoMemoryBytes: repoMemory,
-      largeRepoBytes,
-      hugeBytes,
-      spillDir,
-      spills: { limitBytes: spills.limitBytes, shared: spills.shared },
-      verify,
-      archive: archive === undefined ? undefined : { dir: resolve(archive), use: 'keep' },
-    },
+    setup,
+    first: thread,
     writer,
     signal,
     onSeen: hosts.seen,
     onFetched: (bytes) => {
       metrics.fetchedBytes += bytes
+    },
+    onThread: (threads) => {
+      metrics.threads = threads
+      log.info({ threads }, 'another thread indexes: those before it were busy')
     },
   })
 }
@@ -232,10 +225,11 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlCon
   const { http, state, writer, metrics, budget, spills } = parts
   const retry: RetryPolicy = { baseDelayMs: options.retryDelay * 1000, maxAttempts: options.maxAttempts }
   const resolver = createResolver({ http, plcUrls: options.plc, local: directory })
+  const fetch = { http, signal, ...otherTurns(hosts, { state, signal }) }
   const sources = createSources({
     options,
     names: options.names ?? [],
-    fetch: { http, signal, onResponse: hosts.seen, turn: otherTurns(hosts, signal) },
+    fetch,
     resolveHandle: createHandleResolver(http, io.handles),
     resolver,
     state,
@@ -252,6 +246,7 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlCon
       trustHosts: options.verify === 'structure',
       onPage: adviseExport(options, log),
     },
+    unlisted: { state, resolver, fetch, log, retry },
     decide: { state, resolver, log, concurrency: options.resolveConcurrency },
     resolve: {
       state,

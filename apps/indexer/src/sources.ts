@@ -48,6 +48,7 @@ function createSource(spec: SourceSpec, except: ReadonlySet<string>, context: So
 function relaySource(relay: string, fetch: FetchContext): Source {
   return {
     name: `relay ${relay}`,
+    hasEverybody: true,
     page: (cursor) => listRepos({ host: relay, limit: pageLimit, cursor }, fetch),
   }
 }

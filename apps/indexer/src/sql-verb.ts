@@ -1,13 +1,13 @@
 // The verb `sql`: one query from the command line, or a prompt; on the database that the other verbs would use.
 import type { Log } from './log.ts'
-import { connect } from './open-database.ts'
+import { connectExisting } from './open-database.ts'
 import type { Options } from './options.ts'
 import { runSql, sqlPrompt } from './sql.ts'
 
 type SqlVerbOptions = Pick<Options, 'database' | 'dataDir' | 'schema'> & { timeoutMs: number }
 
 export async function sqlVerb(query: string | undefined, options: SqlVerbOptions, log: Log): Promise<void> {
-  await using opened = await connect(options, log)
+  await using opened = await connectExisting(options, log)
   const { url, schema } = opened.database
   const sqlOptions = { url, schema, timeoutMs: options.timeoutMs }
   if (query !== undefined) {

@@ -4,6 +4,7 @@
 import { createInterface } from 'node:readline/promises'
 import type { Readable, Writable } from 'node:stream'
 import pg from 'pg'
+import { IndexerError } from './errors.ts'
 
 const maxRows = 10_000
 const maxCellChars = 120
@@ -15,11 +16,18 @@ export interface SqlOptions {
   timeoutMs: number
 }
 
-/** Runs one query and gives the printed table. Throws what Postgres says. */
+/** Runs one query and gives the printed table. Throws `QueryRefused` with what Postgres says. */
 export async function runSql(query: string, options: SqlOptions): Promise<string> {
   const client = await connect(options)
   try {
     return await answer(client, query)
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError)) throw error
+    const hint = error.hint === undefined ? '' : ` (${error.hint})`
+    throw new IndexerError('QueryRefused', `${error.message}${hint}`, {
+      cause: error,
+      details: { sqlState: error.code },
+    })
   } finally {
     await client.end()
   }

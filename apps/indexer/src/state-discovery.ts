@@ -8,6 +8,7 @@ import { type Existing, judge, type Listed, type Verdict } from './listing.ts'
 import type { StateContext } from './state.ts'
 import { noteHostClaims } from './state-host-claims.ts'
 import { ensureHosts } from './state-hosts.ts'
+import { noteSightings } from './state-sightings.ts'
 import { applyVerdict, type Change } from './state-verdicts.ts'
 import { step } from './steps.ts'
 
@@ -26,6 +27,8 @@ export interface ListedPage {
   repos: readonly Listed[]
   /** True on the last page of a pass. */
   finished: boolean
+  /** What the page has is remembered, so that a later pass tells who is missing. */
+  isSighting?: boolean | undefined
   /** Origin of the host whose own listing this is. */
   host?: string | undefined
   /** The host is believed about where its repos are, so that they need no resolution. Default true. */
@@ -79,13 +82,15 @@ export function createDiscovery({ database, process }: StateContext) {
       const outcome = await transact(database.pool, async (client) => {
         const [hostId] = page.host === undefined ? [] : await ensureHosts(client, [page.host])
         const changes = new CounterChanges()
-        const outcome = await writeRepos(client, {
+        const { ids, ...outcome } = await writeRepos(client, {
           repos,
           hostId,
           homeId: page.hostIsTrusted === false ? undefined : hostId,
           changes,
         })
-        await moveCursor(client, page, before.pages)
+        const pass = await moveCursor(client, page, before.pages)
+        if (page.isSighting && pass !== undefined)
+          await noteSightings(client, { source: page.source, pass, page: before.pages, ids })
         await changes.write(client, counterWriter(process(), 0))
         step('before-page-commit')
         return outcome
@@ -108,13 +113,15 @@ function sortAndDedupe(repos: readonly Listed[]): Listed[] {
   return [...byDid.values()].sort((a, b) => (a.did < b.did ? -1 : 1))
 }
 
-async function moveCursor(client: PoolClient, page: ListedPage, pages: number): Promise<void> {
+/** Gives how many passes had ended before this page; undefined: the page was committed before. */
+async function moveCursor(client: PoolClient, page: ListedPage, pages: number): Promise<number | undefined> {
   const values = [page.source, page.cursor ?? null, page.repos.length, page.finished, pages]
-  const { rowCount } = await client.query({ name: 'source-move', text: upsertSource, values })
-  if (rowCount === 1) return
+  const moved = await client.query<{ passes: number }>({ name: 'source-move', text: upsertSource, values })
+  const [source] = moved.rows
+  if (source !== undefined) return source.passes - Number(page.finished)
   // The commit of this very page may have been answered by a broken connection: then it stands there already.
   const { rows } = await client.query<{ cursor: string | null; pages: number }>(selectSource, [page.source])
-  if (rows[0]?.pages === pages + 1 && rows[0].cursor === (page.cursor ?? null)) return
+  if (rows[0]?.pages === pages + 1 && rows[0].cursor === (page.cursor ?? null)) return undefined
   throw new IndexerError('SourceTaken', `another process lists ${page.source}`, {
     details: { source: page.source, pages },
   })
@@ -127,7 +134,9 @@ const upsertSource = `
   set cursor = excluded.cursor, pages = s.pages + 1, listed = s.listed + excluded.listed, passes = s.passes + excluded.passes,
       started_at = case when s.finished_at is null then s.started_at else now() end, finished_at = excluded.finished_at, updated_at = now()
   where s.pages = $5
-  returning 1`
+  returning passes`
+
+type Known = Existing & { id: number }
 
 interface Page {
   repos: Listed[]
@@ -138,11 +147,15 @@ interface Page {
   changes: CounterChanges
 }
 
-async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }: Page): Promise<PageOutcome> {
-  const known = new Map<string, Existing>()
+/** `ids`: of all its repos. Also for what hosts answer of repos that are known. */
+export async function writeRepos(
+  client: PoolClient,
+  { repos, hostId, homeId, changes }: Page,
+): Promise<PageOutcome & { ids: number[] }> {
+  const known = new Map<string, Known>()
   const read = async (dids: string[]): Promise<void> => {
     if (dids.length === 0) return
-    const { rows } = await client.query<Existing>({ name: 'repos-by-did', text: selectRepos, values: [dids] })
+    const { rows } = await client.query<Known>({ name: 'repos-by-did', text: selectRepos, values: [dids] })
     for (const row of rows) known.set(row.did, row)
   }
   await read(repos.map(({ did }) => did))
@@ -160,6 +173,7 @@ async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }
   await apply('wanted')
   const claimed = (verdicts.get('claimed') ?? []).map(({ did }) => did)
   return {
+    ids: [...inserted.values(), ...[...known.values()].map(({ id }) => id)],
     discovered: inserted.size,
     outdated: await apply('outdated'),
     retired: await apply('retired'),
@@ -170,27 +184,27 @@ async function writeRepos(client: PoolClient, { repos, hostId, homeId, changes }
 }
 
 // Leans on repos_did_key: one probe per DID.
-const selectRepos = `select did, state, rev, host_id as "hostId", status, resolved_at is not null as resolved from repos where did = any($1)`
+const selectRepos = `select id, did, state, rev, host_id as "hostId", status, resolved_at is not null as resolved from repos where did = any($1)`
 
 /** A repo that its host calls inactive is gone there; should it live elsewhere, that host's listing or a relay's says so. */
-async function insertRepos(client: PoolClient, { repos, hostId, homeId, changes }: Page): Promise<Set<string>> {
-  if (repos.length === 0) return new Set()
+async function insertRepos(client: PoolClient, { repos, hostId, homeId, changes }: Page): Promise<Map<string, number>> {
+  if (repos.length === 0) return new Map()
   const states = repos.map((repo) => (repo.active === false ? 'gone' : 'waiting'))
   const hosts = states.map((state) => (state === 'gone' ? hostId : homeId) ?? null)
   const statuses = repos.map((repo, index) => (states[index] === 'gone' ? (repo.status ?? 'inactive') : null))
   const values = [repos.map((repo) => repo.did), hosts, states, statuses]
-  const { rows } = await client.query<{ did: string; state: 'waiting' | 'gone' }>({
+  const { rows } = await client.query<{ id: number; did: string; state: 'waiting' | 'gone' }>({
     name: 'repos-insert',
     text: insertNew,
     values,
   })
   for (const { state } of rows) changes.add(`repos/${state}`, 1)
   changes.add('discovered', rows.length)
-  return new Set(rows.map(({ did }) => did))
+  return new Map(rows.map(({ did, id }) => [did, id]))
 }
 
 const insertNew = `
   insert into repos (did, host_id, state, status)
   select * from unnest($1::text[], $2::int[], $3::repo_state[], $4::text[])
   on conflict (did) do nothing
-  returning did, state`
+  returning id, did, state`

@@ -46,29 +46,42 @@ export function createHostClaims({ database, process, bounds }: StateContext) {
       if (decisions.length === 0) return 0
       const named = decisions.flatMap(({ claim, identity }) => (identity ? [{ repo: claim.repo, ...identity }] : []))
       const { moved, hosts } = await transact(database.pool, async (client) => {
-        const hosts = await ensureHosts(
-          client,
-          named.map(({ host }) => host),
-        )
-        const values = [
-          named.map(({ repo }) => repo),
-          hosts,
-          named.map(({ signingKey }) => signingKey),
-          named.map(({ handle }) => handle ?? null),
-        ]
-        const { rows } = await client.query<Moved>({ name: 'claims-move', text: moveRepos, values })
-        const ids = decisions.map(({ claim }) => claim.id)
-        await client.query({ name: 'claims-end', text: endClaims, values: [rows.map(({ id }) => id)] })
-        await client.query({ name: 'claims-refute', text: refuteClaims, values: [ids] })
         const changes = new CounterChanges()
-        for (const { was, state } of rows) changes.move(was, state)
+        const { ids, hosts } = await moveRepos(client, named, changes)
+        const claims = decisions.map(({ claim }) => claim.id)
+        await client.query({ name: 'claims-end', text: endClaims, values: [ids] })
+        await client.query({ name: 'claims-refute', text: refuteClaims, values: [claims] })
         await changes.write(client, counterWriter(process(), 1))
-        return { moved: rows.length, hosts }
+        return { moved: ids.length, hosts }
       })
       if (moved > 0) for (const hostId of hosts) bounds.delete(hostId) // claims have passed them
       return moved
     },
   }
+}
+
+export type NamedHost = NonNullable<HostDecision['identity']> & { repo: number }
+
+/** Those whose documents name another host than ours wait there from now on. Gives the ones that moved, and the hosts of all. */
+export async function moveRepos(
+  client: PoolClient,
+  named: readonly NamedHost[],
+  changes: CounterChanges,
+): Promise<{ ids: number[]; hosts: number[] }> {
+  if (named.length === 0) return { ids: [], hosts: [] }
+  const hosts = await ensureHosts(
+    client,
+    named.map(({ host }) => host),
+  )
+  const values = [
+    named.map(({ repo }) => repo),
+    hosts,
+    named.map(({ signingKey }) => signingKey),
+    named.map(({ handle }) => handle ?? null),
+  ]
+  const { rows } = await client.query<Moved>({ name: 'repos-move', text: moveNamed, values })
+  for (const { was, state } of rows) changes.move(was, state)
+  return { ids: rows.map(({ id }) => id), hosts }
 }
 
 type Moved = { id: number; was: RepoState; state: RepoState }
@@ -87,7 +100,7 @@ const selectOpen = `
   where c.refuted_at is null and c.id > $1 order by c.id limit $2`
 
 /** A repo that is being fetched is left alone: its claim stays open. */
-const moveRepos = `
+const moveNamed = `
   with v (id, host_id, signing_key, handle) as (select distinct on (id) * from unnest($1::bigint[], $2::int[], $3::text[], $4::text[]) as u (id, host_id, signing_key, handle)),
   old as (
     select r.id, r.state, r.rev, v.host_id, v.signing_key, v.handle from repos r join v using (id)

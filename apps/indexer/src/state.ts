@@ -10,6 +10,9 @@ import { createHostClaims } from './state-host-claims.ts'
 import { createOutcomes } from './state-outcomes.ts'
 import { createReaders } from './state-readers.ts'
 import { createResolution } from './state-resolution.ts'
+import { createSightings } from './state-sightings.ts'
+import { createTurns } from './state-turns.ts'
+import { createUnlisted } from './state-unlisted.ts'
 import { openTenure, type Tenure, type TenureOptions } from './tenure.ts'
 
 /** A repo that this process may fetch and write, until its claim is settled or taken away. */
@@ -46,7 +49,14 @@ export type State = Awaited<ReturnType<typeof openState>>
 export async function openState(database: Database, options: TenureOptions = {}) {
   const { pool } = database
   const leased = new Set<number>()
-  const tenure = await openTenure(database, { ...options, onLost: () => leased.clear() })
+  const tenure = await openTenure(database, {
+    ...options,
+    onLost: () => leased.clear(),
+    confirm: async (process) => {
+      await refuseWhenAlone(database, process)
+      await options.confirm?.(process)
+    },
+  })
   const context: StateContext = {
     database,
     tenure,
@@ -56,13 +66,11 @@ export async function openState(database: Database, options: TenureOptions = {})
   }
 
   // Both look after they have said that they are there, so that of two who start together at least one sees the other.
-  const alone = await aloneElsewhere(pool, tenure.process)
-  if (alone !== undefined) {
+  try {
+    await refuseWhenAlone(database, tenure.process)
+  } catch (error) {
     await tenure.end()
-    throw new IndexerError(
-      'DatabaseBusy',
-      `reproject is at work on this database (${alone}): wait for its end, or stop it`,
-    )
+    throw error
   }
 
   return {
@@ -76,9 +84,12 @@ export async function openState(database: Database, options: TenureOptions = {})
       return tenure.isSure
     },
     ...createDiscovery(context),
+    ...createSightings(context),
+    ...createUnlisted(context),
     ...createHostClaims(context),
     ...createResolution(context),
     ...createHostLeases(context),
+    ...createTurns(context),
     ...createClaims(context),
     ...createOutcomes(context),
     ...createReaders(context),
@@ -87,4 +98,11 @@ export async function openState(database: Database, options: TenureOptions = {})
     releaseDeadClaims: () => tenure.releaseDead(),
     end: () => tenure.end(),
   }
+}
+
+async function refuseWhenAlone({ pool }: Database, process: number): Promise<void> {
+  const alone = await aloneElsewhere(pool, process)
+  if (alone === undefined) return
+  const message = `reproject is at work on this database (${alone}): wait for its end, or stop it`
+  throw new IndexerError('DatabaseBusy', message)
 }

@@ -33,7 +33,10 @@ export const archiveStepNames = ['before-archived', 'after-archived'] as const
 /** Those of `reproject`. */
 export const swapStepNames = ['before-swap', 'before-swap-commit', 'after-swap'] as const
 
-const allStepNames = [...stepNames, ...archiveStepNames, ...swapStepNames]
+/** Those of a listing that has missed somebody. */
+export const unlistedStepNames = ['before-unlisted-commit', 'before-answers-commit'] as const
+
+const allStepNames = [...stepNames, ...archiveStepNames, ...swapStepNames, ...unlistedStepNames]
 
 export type StepName = (typeof allStepNames)[number]
 

@@ -21,12 +21,12 @@ export async function describeChanges(
   options: TablesOptions,
   { config, log }: { config: Config; log: Log },
 ): Promise<string> {
-  const [{ connect }, { estimateChanges }, { count, duration }] = await Promise.all([
+  const [{ connectExisting }, { estimateChanges }, { count, duration }] = await Promise.all([
     import('./open-database.ts'),
     import('./outdate-estimate.ts'),
     import('./progress.ts'),
   ])
-  await using opened = await connect(options, log)
+  await using opened = await connectExisting(options, log)
   const { changes, total } = await estimateChanges(opened.database, config)
   if (total.repos === 0) return 'Nothing that is stored would be fetched again.\n'
   const concerned = changes.filter(({ repos }) => repos > 0)

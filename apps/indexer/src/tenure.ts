@@ -1,6 +1,7 @@
 // One process among others, from its registration to its end: it beats, gives back what dead ones held, and notices when it was
-// taken for dead itself; then it begins anew under another number. The surprise is `isSure`: a process that was stopped and goes
-// on must not ask hosts that may be another's by now, so it asks nothing until a beat has told.
+// taken for dead itself; then it begins anew under another number, if the database is still what it works for. The surprise is
+// `isSure`: a process that was stopped and goes on must not ask hosts that may be another's by now, so it asks nothing until a beat has
+// told.
 import type { Database } from './database.ts'
 import { beat, defaultDeadAfterMs, insertProcess, releaseDead, removeProcess } from './processes.ts'
 import { step } from './steps.ts'
@@ -13,6 +14,10 @@ export interface TenureOptions {
   log?: { warn(values: object, message: string): void; info(values: object, message: string): void } | undefined
   /** Called when others took this process for dead, before `lost` aborts. */
   onLost?: () => void
+  /** Whether a process that was taken for dead may begin anew, under this number: throws when it may not. */
+  confirm?: (process: number) => Promise<void>
+  /** It may not: it is registered no more. */
+  onRefused?: (error: unknown) => void
 }
 
 export interface Tenure {
@@ -40,10 +45,25 @@ export async function openTenure(database: Database, options: TenureOptions): Pr
   }
   await sweep()
 
+  let refused = false
+  const beginAnew = async (): Promise<number> => {
+    const next = await insertProcess(database, { egress, deadAfterMs })
+    try {
+      await options.confirm?.(next)
+      return next
+    } catch (error) {
+      refused = true
+      options.onRefused?.(error)
+      await removeProcess(pool, next)
+      throw error
+    }
+  }
+
   const beating = repeat(deadAfterMs / 6, async () => {
+    if (refused) return
     const sentAtMs = performance.now()
     if (!(await beat(pool, process))) {
-      process = await insertProcess(database, { egress, deadAfterMs })
+      process = await beginAnew()
       options.onLost?.()
       lost.abort(new Error('this process was taken for dead'))
       lost = new AbortController()

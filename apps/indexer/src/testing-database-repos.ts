@@ -3,6 +3,7 @@ import { resolveConfig } from './config-resolve.ts'
 import { RowBuffer } from './copy.ts'
 import { applySchema } from './schema.ts'
 import { type ClaimedRepo, openState, type State } from './state.ts'
+import { appendTestRow } from './testing-append.ts'
 import { openTestDatabase, type TestDatabase } from './testing-database.ts'
 import type { FinishedRepo, RowChunk, TableRows } from './write.ts'
 
@@ -77,7 +78,8 @@ export function encode(repo: number, records: readonly TestRecord[]): Map<number
     if (table === undefined) throw new Error(`no table for ${collection}`)
     const buffer = buffers.get(table.index) ?? new RowBuffer(table)
     buffers.set(table.index, buffer)
-    buffer.appendRow(repo, rkey, digestOf(text), fieldOf(text, table.generic), collection)
+    const fields = fieldOf(text, table.generic)
+    appendTestRow(buffer, repo, { collection, rkey, digest: digestOf(text), fields })
   }
   return new Map([...buffers].map(([index, buffer]) => [index, { rows: buffer.rows, bytes: buffer.take() }]))
 }

@@ -1,12 +1,21 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { migrate } from './database.ts'
+import { migrate, openDatabase } from './database.ts'
 import { openTestDatabase } from './testing-database.ts'
 
 const migrations = readdirSync(join(import.meta.dirname, '../../../migrations'))
   .map((file) => file.replace(/\.sql$/, ''))
   .sort()
+
+test('a database that was only connected to, and not asked by Kysely, leaves no connection when it is closed', async () => {
+  const database = await openTestDatabase()
+  const second = await openDatabase({ url: database.url })
+  expect(second.pool.totalCount).toBe(1)
+  await second.close()
+  expect(second.pool.totalCount).toBe(0)
+  await database.close()
+})
 
 test('migrations run once, into the schema, as a role that is no superuser', async () => {
   await using database = await openTestDatabase({ migrated: false })

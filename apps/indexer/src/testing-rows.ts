@@ -5,6 +5,7 @@ import { copyIn, RowBuffer } from './copy.ts'
 import type { Database } from './database.ts'
 import { createTestProjection } from './project/testing-settle.ts'
 import { copyColumns, tableName } from './schema.ts'
+import { appendTestRow } from './testing-append.ts'
 
 export interface TestRepo {
   did: string
@@ -29,7 +30,8 @@ export async function insertRepos(database: Database, config: Config, repos: Ite
         const { table, fields } = projection.settleAs(collection, block, rkey)
         if (table === undefined || fields === undefined) continue
         const digest = Buffer.from(await crypto.subtle.digest('SHA-256', block))
-        buffers[table.index]?.appendRow(id, rkey, digest, fields, collection)
+        const buffer = buffers[table.index]
+        if (buffer !== undefined) appendTestRow(buffer, id, { collection, rkey, digest, fields })
         records++
       }
       await client.query('update repos set records = $2 where id = $1', [id, records])

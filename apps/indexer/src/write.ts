@@ -81,7 +81,7 @@ export interface WriteLimits {
   batchMaxBytes: number
   /** so many repos (their rows of `repos` are locked together), */
   batchMaxRepos: number
-  /** or this age, if a connection is free. */
+  /** or this age, if a connection is free; the first few sooner, so that a short run does not wait. */
   batchMaxMs: number
   /** Batches that are written at the same time. */
   connections: number
@@ -147,6 +147,7 @@ export function openWriter({ database, config, process, limits: given, onRemove 
   const larges = new Slots(limits.largeConnections)
   let batch = new Batch()
   let timer: NodeJS.Timeout | undefined
+  let lingerMs = limits.batchMaxMs / 16
   let failure: { error: unknown } | undefined
 
   const send = () => {
@@ -155,6 +156,7 @@ export function openWriter({ database, config, process, limits: given, onRemove 
     if (batch.repos.length === 0) return
     const { repos } = batch
     batch = new Batch()
+    lingerMs = Math.min(limits.batchMaxMs, lingerMs * 2)
     void batches.run(async (slot) => {
       try {
         if (failure !== undefined) throw failure.error
@@ -190,7 +192,7 @@ export function openWriter({ database, config, process, limits: given, onRemove 
       const settled = Promise.withResolvers<WriteOutcome>()
       batch.add({ repo, settled })
       if (isFull()) send()
-      else timer ??= setTimeout(sendWhenDue, limits.batchMaxMs)
+      else timer ??= setTimeout(sendWhenDue, lingerMs)
       return settled.promise
     },
     addLarge: (claim, chunks, totals) =>

@@ -11,6 +11,7 @@ import type { SideAnswer } from './side.ts'
 
 export interface RunningSide {
   readonly name: string
+  readonly pid: number
   /** Walks `times` times. */
   run(times: number): Promise<SideAnswer>
   stop(): void
@@ -22,6 +23,7 @@ export function startSide(name: string, ...paths: string[]): RunningSide {
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   return {
     name,
+    pid: child.pid ?? 0,
     async run(times) {
       child.stdin.write(`run ${times}\n`)
       const { value, done } = await lines.next()

@@ -1,11 +1,12 @@
 // How much faster than its peers is this package, how much does verification cost, and what does a spilled walk take?
-// npm run bench -w packages/repo-stream -- [--json] [--write] [--parts walk,cold,spill,decode] [--sizes 5MiB,128MiB]
+// npm run bench -w packages/repo-stream -- [--json] [--write] [--parts walk,cold,spill,sqlite,decode] [--sizes 5MiB,128MiB]
 //   [--orders pds] [--sides ours,crate] [--reps N]     `--sides` keeps the sides whose name contains one of the words
 //   [--from a.json,b.json]                             shows or writes what earlier runs with --json have measured
 import { parseArgs } from 'node:util'
 import { carFile } from './cars.ts'
 import { buildPackage, buildPeer, type RunningSide, startSide } from './children.ts'
 import { type Case, plan } from './plan.ts'
+import { writeReadmeNumbers } from './readme-numbers.ts'
 import {
   type Measured,
   makeReport,
@@ -16,6 +17,7 @@ import {
   table,
   writeResults,
 } from './report.ts'
+import { waitForRest } from './rest.ts'
 import type { SideAnswer } from './side.ts'
 
 const { values } = parseArgs({
@@ -36,7 +38,10 @@ const measured: Measured[] = []
 const ours = new Map<string, string>()
 const report = values.from ? mergeReports(values.from.split(',').map(readReport)) : await measure()
 process.stdout.write(`${values.json ? JSON.stringify(report) : table(report)}\n`)
-if (values.write) writeResults(report)
+if (values.write) {
+  writeResults(report)
+  writeReadmeNumbers(report)
+}
 
 async function measure(): Promise<Report> {
   const cases = plan().map(select).filter(isWanted)
@@ -95,10 +100,12 @@ async function runWarm({ sides, reps, times, warmups }: Case, paths: string[]): 
   const running: RunningSide[] = sides.map((side) => startSide(side, ...paths))
   try {
     const answers = new Map<string, SideAnswer[]>(sides.map((side) => [side, []]))
-    for (let rep = -warmups; rep < reps; rep++) {
+    const pids = running.map(({ pid }) => pid)
+    for (const side of running) for (let i = 0; i < warmups; i++) await side.run(times)
+    for (let rep = 0; rep < reps; rep++) {
       for (const side of running) {
-        const answer = await side.run(times)
-        if (rep >= 0) answers.get(side.name)?.push(answer)
+        await waitForRest(pids)
+        answers.get(side.name)?.push(await side.run(times))
       }
     }
     return answers

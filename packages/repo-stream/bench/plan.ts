@@ -5,7 +5,7 @@ import type { BlockOrder } from '../fixtures/index.ts'
 import { orders, type Size } from './cars.ts'
 
 export interface Case {
-  part: 'walk' | 'cold' | 'spill' | 'decode'
+  part: 'walk' | 'cold' | 'spill' | 'sqlite' | 'decode'
   size: Size
   order: BlockOrder
   sides: readonly string[]
@@ -26,15 +26,15 @@ const fast = [...own, 'crate memory', 'atcute memory', 'atcute stream']
 const all = [...fast, 'ipld car', 'atproto repo']
 
 const walks: Readonly<Record<Size, Pick<Case, 'reps' | 'times' | 'warmups' | 'warmSize'>>> = {
-  tiny: { reps: 15, times: 300, warmups: 10 },
-  little: { reps: 15, times: 20, warmups: 15 },
-  '5MiB': { reps: 7, times: 1, warmups: 3 },
+  tiny: { reps: 15, times: 300, warmups: 40 },
+  little: { reps: 15, times: 20, warmups: 40 },
+  '5MiB': { reps: 9, times: 1, warmups: 10 },
   '128MiB': { reps: 3, times: 1, warmups: 0, warmSize: '5MiB' },
   '450MiB': { reps: 1, times: 1, warmups: 0, warmSize: '5MiB' },
 }
 
 export function plan(): Case[] {
-  return [...walkCases(), ...coldCases(), ...spillCases(), ...decodeCases()]
+  return [...walkCases(), ...coldCases(), ...spillCases(), sqliteCase, ...decodeCases()]
 }
 
 function walkCases(): Case[] {
@@ -68,6 +68,18 @@ function spillCases(): Case[] {
     }
   }
   return cases
+}
+
+const sqliteCase: Case = {
+  part: 'sqlite',
+  size: '128MiB',
+  order: 'pds',
+  sides: ['node:sqlite', 'better-sqlite3'],
+  ours: 'node:sqlite',
+  reps: 5,
+  times: 1,
+  warmups: 1,
+  fresh: false,
 }
 
 function decodeCases(): Case[] {

@@ -12,7 +12,7 @@ export interface SideAnswer {
   peakRssMiB: number
 }
 
-const warmWalks = 3
+const warmWalks = 10
 
 const [name = '', path = '', smallPath] = process.argv.slice(2)
 const load = sides[name]

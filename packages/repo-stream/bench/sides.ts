@@ -23,6 +23,8 @@ export const sides: Readonly<Record<string, () => Promise<Side>>> = {
   'cold atcute memory': async () => (await import('./peer-sides.ts')).coldAtcuteMemory,
   'cold atcute stream': async () => (await import('./peer-sides.ts')).coldAtcuteStream,
   'spill crate way': async () => (await import('./spill-sides.ts')).spillCrateWay,
+  'node:sqlite': async () => (await import('./sqlite-sides.ts')).nodeSqlite,
+  'better-sqlite3': async () => (await import('./sqlite-sides.ts')).betterSqlite,
   'decode ours': async () => (await import('./decode-sides.ts')).decodeOurs,
   'decode atcute': async () => (await import('./decode-sides.ts')).decodeAtcute,
 }

@@ -11,12 +11,15 @@ if (car.kind === 'disk') {
   await car.discard()
   throw new Error('the repo is larger than this example wants')
 }
-await using driver = car.driver
-if (car.commit.did !== did) throw new Error(`this is the repo of ${car.commit.did}`)
-if (!(await verifyCommit(car.commit, signingKey))) throw new Error('the signature is wrong')
-
-for (let entries = await driver.nextChunk(1_000); entries; entries = await driver.nextChunk(1_000)) {
-  for (const { collection, rkey, data } of entries) {
-    if (collection === 'app.bsky.feed.post') console.log(`${rkey}: ${decodeRecord(data).text}`)
+const { commit, driver } = car
+try {
+  if (commit.did !== did) throw new Error(`this is the repo of ${commit.did}`)
+  if (!(await verifyCommit(commit, signingKey))) throw new Error('the signature is wrong')
+  for (let entries = await driver.nextChunk(1_000); entries; entries = await driver.nextChunk(1_000)) {
+    for (const { collection, rkey, data } of entries) {
+      if (collection === 'app.bsky.feed.post') console.log(`${rkey}: ${decodeRecord(data).text}`)
+    }
   }
+} finally {
+  await driver.close()
 }

@@ -15,11 +15,14 @@ function subjectOfFollow(block: Uint8Array): Uint8Array {
 
 const car = await loadCar(createReadStream(file), { memoryLimitBytes: 1024 * 1024, process: subjectOfFollow })
 const { driver } = car.kind === 'memory' ? car : await car.finishLoading(await openDiskStore(spillPath(folder)))
-await using closing = driver
 
-for (let entries = await closing.nextChunk(1_000); entries; entries = await closing.nextChunk(1_000)) {
-  for (const { key, data, error } of entries) {
-    if (error !== undefined) console.error(`${key} is not a record: ${error}`)
-    else if (data.length > 0) console.log(`${key} ${Buffer.from(data)}`)
+try {
+  for (let entries = await driver.nextChunk(1_000); entries; entries = await driver.nextChunk(1_000)) {
+    for (const { key, data, error } of entries) {
+      if (error !== undefined) console.error(`${key} is not a record: ${error}`)
+      else if (data.length > 0) console.log(`${key} ${Buffer.from(data)}`)
+    }
   }
+} finally {
+  await driver.close()
 }

@@ -2,8 +2,9 @@
 // The header must be the one that repos have: canonical DAG-CBOR, version 1, one root.
 import { checkCidHead, cidBytes, isLink, linkBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
+import { hasText } from './has-text.ts'
 import { type Limits, limitError } from './limits.ts'
-import type { Slab } from './slab.ts'
+import { type Slab, slabOver } from './slab.ts'
 
 /** Takes a block: the section starts at `start`, the block's bytes are from `data` to `end`. False: not now, stop here. */
 export type BlockSink = (slab: Slab, start: number, data: number, end: number) => boolean
@@ -15,6 +16,8 @@ export class CarReader {
   readonly #limits: Limits
   /** The digest that the header's root names: 32 bytes. Undefined until the header is in. */
   rootDigest: Uint8Array | undefined
+  /** The same, for comparing. */
+  rootView: DataView | undefined
   /** Bytes before the first section that is not taken yet. */
   offset = 0
   blocks = 0
@@ -110,7 +113,9 @@ export class CarReader {
     this.waitingBytes = at + length - from
     if (at + length > to) return from
     const rootAt = readRoot(slab, at, at + length, base)
-    this.rootDigest = slab.bytes.slice(rootAt + 4, rootAt + cidBytes)
+    const root = slabOver(slab.bytes.slice(rootAt + 4, rootAt + cidBytes))
+    this.rootDigest = root.bytes
+    this.rootView = root.view
     this.waitingBytes = 1
     return at + length
   }
@@ -142,11 +147,4 @@ function readRoot(slab: Slab, from: number, to: number, base: number): number {
   if (bytes[version + 8] !== 1) throw invalid('has a version that is not 1', version + 8)
   if (version + 9 !== to) throw invalid('has bytes after its end', version + 9)
   return link + 5
-}
-
-/** Is the text `text` (under 24 ASCII characters) encoded at `at`, wholly before `to`? */
-function hasText(bytes: Uint8Array, at: number, to: number, text: string): boolean {
-  if (at + 1 + text.length > to || bytes[at] !== 0x60 + text.length) return false
-  for (let i = 0; i < text.length; i++) if (bytes[at + 1 + i] !== text.charCodeAt(i)) return false
-  return true
 }

@@ -2,16 +2,17 @@
 // that the signature covers are the block without `sig`, and whatever else stood in it would be signed unseen.
 import { cidBytes, cidBytesText, isLink, linkBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
+import { hasText } from './has-text.ts'
 import { slabOver } from './slab.ts'
 import type { Commit } from './types.ts'
 
 /** In canonical order: shorter keys first. */
 const fields = ['did', 'rev', 'sig', 'data', 'prev', 'version'] as const
 type Field = (typeof fields)[number]
+const versionField = fields.indexOf('version')
 
 const didPattern = /^did:[a-z]+:[a-zA-Z0-9._:%-]{0,2000}[a-zA-Z0-9._-]$/
 const tidPattern = /^[234567abcdefghij][234567abcdefghijklmnopqrstuvwxyz]{12}$/
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** Decodes the commit `block` whose CID is `cid` (36 bytes). Throws `CommitInvalid`, `CommitVersionUnsupported`. */
 export function decodeCommit(block: Uint8Array, cid: Uint8Array): Commit {
@@ -34,18 +35,18 @@ class CommitReader {
     const count = (this.#bytes[this.#at++] ?? 0) - 0xa0
     if (count < 0 || count > 23) throw this.#invalid('it is not a map')
     const found: { -readonly [F in keyof Commit]?: Commit[F] } & { prev: Uint8Array | null } = { prev: null }
-    const seen = new Set<Field>()
     let version = 0
     let sigFrom = 0
     let sigTo = 0
     let last = -1
+    let seen = 0
     for (let i = 0; i < count; i++) {
       const from = this.#at
       const field = this.#field()
       const order = fields.indexOf(field)
       if (order <= last) throw this.#invalid('its fields are out of order or repeated', field)
       last = order
-      seen.add(field)
+      seen |= 1 << order
       if (field === 'did' || field === 'rev') found[field] = this.#text(field)
       else if (field === 'sig') {
         found.sig = this.#string(0x40, field).slice()
@@ -56,13 +57,15 @@ class CommitReader {
       else version = this.#length(0x00, field)
     }
     if (this.#at !== this.#bytes.length) throw this.#invalid('there are bytes after its end')
-    if (seen.has('version') && version !== 3) {
+    if (last === versionField && version !== 3) {
       throw new RepoStreamError('CommitVersionUnsupported', `the commit has version ${version}, only 3 is supported`, {
         cid: cidBytesText(this.#cid),
         details: { version },
       })
     }
-    for (const field of fields) if (!seen.has(field)) throw this.#invalid('a field is missing', field)
+    fields.forEach((field, i) => {
+      if ((seen & (1 << i)) === 0) throw this.#invalid('a field is missing', field)
+    })
     const { did, data, rev, sig, prev } = found
     if (did === undefined || data === undefined || rev === undefined || sig === undefined)
       throw this.#invalid('a field is missing')
@@ -82,18 +85,19 @@ class CommitReader {
   }
 
   #field(): Field {
-    const name = this.#text('')
-    for (const field of fields) if (field === name) return field
-    throw this.#invalid('it has a field that no commit has', name.slice(0, 64))
+    const bytes = this.#bytes
+    for (const field of fields) {
+      if (!hasText(bytes, this.#at, bytes.length, field)) continue
+      this.#at += 1 + field.length
+      return field
+    }
+    throw this.#invalid('it has a field that no commit has', this.#text('').slice(0, 64))
   }
 
+  /** One byte a character: the patterns of DID and TID let no other through than ASCII. */
   #text(field: string): string {
-    const bytes = this.#string(0x60, field)
-    try {
-      return utf8.decode(bytes)
-    } catch (cause) {
-      throw this.#invalid('a text is not UTF-8', field, cause)
-    }
+    const { buffer, byteOffset, length } = this.#string(0x60, field)
+    return Buffer.from(buffer, byteOffset, length).toString('latin1')
   }
 
   /** A text (major type 0x60) or byte string (0x40). */
@@ -129,10 +133,9 @@ class CommitReader {
     return null
   }
 
-  #invalid(what: string, field?: string, cause?: unknown): RepoStreamError {
+  #invalid(what: string, field?: string): RepoStreamError {
     return new RepoStreamError('CommitInvalid', `not a commit: ${what}${field ? ` (${field})` : ''}`, {
       cid: cidBytesText(this.#cid),
-      cause,
       details: field ? { field } : {},
     })
   }

@@ -1,7 +1,7 @@
 // Keeps blocks on disk: rows of sections in the order of arrival, and an index in memory (13 to 27 bytes a block), of which
-// a streaming walk keeps the newest part only. In the
-// order of a PDS, neighbours in the tree are mostly neighbours in the file, so a row that is read serves many lookups. Where
-// they are not (blocks sorted by digest), `regroup` brings neighbours together once.
+// a streaming walk keeps the newest part only, as long as it does with that. In the order of a PDS, neighbours in the tree
+// are mostly neighbours in the file, so a row that is read serves many lookups. Where they are not (blocks sorted by
+// digest), `gather` brings neighbours together once.
 import type { BlockStore } from './blocks.ts'
 import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
 import { rowBytes, type SqliteStore } from './disk-store.ts'
@@ -17,10 +17,12 @@ import { StoredIndex } from './stored-index.ts'
 const sampleFinds = 4096
 /** More row reads than one in so many lookups cost more than regrouping: 30 us each, against 2.5 us once for a block. */
 const findsPerRead = 8
+/** More lookups than one in so many find their block by a stored index (35 us each) only where the order is broken. */
+const findsPerStored = 2
 /** Each costs a row; going to a wrong group costs the rows of two. */
 const lookupsToEnter = 8
-/** The order of a PDS reads each row about five times, once for each larger collection: regrouping waits for more. */
-const readsPerRow = 8
+/** So much must have been read for nothing: the order of a PDS has spells of it, in collections whose keys do not follow time. */
+const readsPerRow = 3
 
 export class DiskBlocks implements BlockStore {
   readonly maxChunkBytes = 4 * 1024 * 1024
@@ -28,12 +30,15 @@ export class DiskBlocks implements BlockStore {
   readonly #store: SqliteStore
   readonly #ledger: Ledger
   readonly #index = new DigestIndex()
-  readonly #maxIndexBytes: number
+  #maxIndexBytes: number
   /** Parts of the index that have gone to disk, the newest first. */
   readonly #storedIndexes: StoredIndex[] = []
   readonly #rows: RowFile
+  /** Lookups since the last look at them; how many a stored index served; rows read before them; rows read in scattered ones. */
   #finds = 0
+  #storedFinds = 0
   #readsBefore = 0
+  #scatteredReads = 0
   #groups: Groups | undefined
   /** The blocks of group `#group`. */
   #near: MemoryBlocks | undefined
@@ -60,41 +65,57 @@ export class DiskBlocks implements BlockStore {
     this.#finds++
     if (this.#findNear(view, at)) return true
     const hash = digestHash(view, at)
-    const { slots, shift } = this.#index
-    const mask = slots.length - 1
-    for (let i = (hash >>> shift) * 2; ; i = (i + 2) & mask) {
-      const stored = slots[i + 1] ?? 0
-      if (stored === 0)
-        return this.#storedIndexes.some((index) => index.find(hash, (address) => this.#isAt(address, view, at)))
-      if (slots[i] !== hash) continue
-      if (!this.#isAt(stored - 1, view, at)) continue
-      this.#enterGroup(i / 2)
-      return true
-    }
+    const slot = this.#slotOf(hash, view, at)
+    if (slot < 0) return this.#storedIndexes.length > 0 && this.#findStored(hash, view, at)
+    this.#enterGroup(slot)
+    return true
   }
 
   keep(parts: SectionParts): boolean {
-    this.#insert(digestHash(parts.source.view, parts.digestAt), this.#rows.appendParts(parts))
+    const { source, digestAt } = parts
+    const hash = digestHash(source.view, digestAt)
+    if (this.#slotOf(hash, source.view, digestAt) < 0) this.#insert(hash, this.#rows.appendParts(parts))
     return true
   }
 
   keepSection(source: Slab, start: number, data: number, end: number): boolean {
-    this.#insert(digestHash(source.view, data - 32), this.#rows.append(source, start, end))
+    const hash = digestHash(source.view, data - 32)
+    if (this.#slotOf(hash, source.view, data - 32) < 0) this.#insert(hash, this.#rows.append(source, start, end))
     return true
   }
 
-  /** Do lookups mostly have to read a row? Then `regroup` pays. Looks every few thousand lookups. */
-  isScattered(): boolean {
-    if (this.#finds < sampleFinds || this.#groups !== undefined || this.#storedIndexes.length > 0) return false
+  /**
+   * Do lookups mostly have to read from the disk, so that `gather` pays? Looks every few thousand lookups. `isWhole`: no
+   * more blocks come.
+   */
+  isScattered({ isWhole }: { isWhole: boolean }): boolean {
+    if (this.#finds < sampleFinds || this.#groups !== undefined) return false
     const reads = this.#rows.readCount - this.#readsBefore
-    const scattered = reads * findsPerRead > this.#finds && this.#rows.readCount > readsPerRow * this.#rows.rowCount
+    const needsIndex = this.#storedFinds * findsPerStored > this.#finds
+    this.#scatteredReads = reads * findsPerRead > this.#finds ? this.#scatteredReads + reads : 0
     this.#finds = 0
+    this.#storedFinds = 0
     this.#readsBefore = this.#rows.readCount
-    return scattered && this.#store.hasRoomFor(this.#store.storedBytes)
+    if (this.#storedIndexes.length > 0) return needsIndex
+    const isScattered = isWhole && this.#scatteredReads > readsPerRow * this.#rows.rowCount
+    return isScattered && this.#store.hasRoomFor(this.#store.storedBytes)
   }
 
-  /** Writes all blocks once more, neighbours of the tree at `root` together. Calls `turn` between slices of some ms. */
-  async regroup(root: DigestAt, turn: () => Promise<void>): Promise<void> {
+  /**
+   * Brings the stored part of the index back into memory, for good: the order of a streaming walk is broken. Where all of
+   * it is there, writes all blocks once more, neighbours of the tree at `root` together. Calls `turn` between slices of
+   * some ms.
+   */
+  async gather(root: DigestAt, turn: () => Promise<void>): Promise<void> {
+    this.#scatteredReads = 0
+    if (this.#storedIndexes.length > 0) {
+      this.#maxIndexBytes = Number.POSITIVE_INFINITY
+      for (const stored of this.#storedIndexes.splice(0)) {
+        stored.each((hash, address) => this.#insert(hash, address))
+        await turn()
+      }
+      return
+    }
     this.#rows.flush()
     this.#groups = await regroup({ index: this.#index, rows: this.#rows, store: this.#store }, root, turn)
     this.#ledger.takeAnyway(this.#groups.indexBytes)
@@ -107,10 +128,31 @@ export class DiskBlocks implements BlockStore {
     this.#near = undefined
   }
 
+  /**
+   * The slot of a block, opened; -1: the index in memory has it not. Asked before a block is kept, too: one that is sent a
+   * million times would make a million slots of one hash, each of them behind all others.
+   */
+  #slotOf(hash: number, view: DataView, at: number): number {
+    const { slots, shift } = this.#index
+    const mask = slots.length - 1
+    for (let i = (hash >>> shift) * 2; ; i = (i + 2) & mask) {
+      const stored = slots[i + 1] ?? 0
+      if (stored === 0) return -1
+      if (slots[i] === hash && this.#isAt(stored - 1, view, at)) return i / 2
+    }
+  }
+
   #isAt(address: number, view: DataView, at: number): boolean {
     this.#rows.open(address)
     this.found = this.#rows.section
     return sameDigest(this.found.slab.view, this.found.from - 32, view, at)
+  }
+
+  #findStored(hash: number, view: DataView, at: number): boolean {
+    const isAt = (address: number): boolean => this.#isAt(address, view, at)
+    if (!this.#storedIndexes.some((index) => index.find(hash, isAt))) return false
+    this.#storedFinds++
+    return true
   }
 
   #findNear(view: DataView, at: number): boolean {

@@ -13,6 +13,18 @@ const pageBytes = 65536
 /** A page holds one row: less the page's and the cell's headers, rounded down to the grain of addresses. */
 export const rowBytes = pageBytes - 56
 
+export const setUpSql = `
+  pragma page_size = ${pageBytes};
+  pragma journal_mode = memory;
+  pragma synchronous = off;
+  pragma locking_mode = exclusive;
+  pragma cache_size = 10;
+  begin;
+  create table blocks (id integer primary key, bytes blob not null);
+`
+export const insertSql = 'insert into blocks (id, bytes) values (?, ?)'
+export const selectSql = 'select bytes from blocks where id = ?'
+
 /** SQLite's result codes for "no room": the disk's (ENOSPC), and a write that failed, as by a quota or a file size limit. */
 const noRoomCodes: readonly unknown[] = [13, 778]
 
@@ -27,15 +39,7 @@ export async function openDiskStore(path: string, options: DiskStoreOptions = {}
   return guard(path, () => {
     const database = new DatabaseSync(path)
     try {
-      database.exec(`
-        pragma page_size = ${pageBytes};
-        pragma journal_mode = memory;
-        pragma synchronous = off;
-        pragma locking_mode = exclusive;
-        pragma cache_size = 10;
-        begin;
-        create table blocks (id integer primary key, bytes blob not null);
-      `)
+      database.exec(setUpSql)
       rmSync(path)
     } catch (error) {
       database.close()
@@ -64,8 +68,8 @@ export class SqliteStore implements DiskStore {
     this.#maxStoredBytes = options.maxStoredBytes ?? defaultMaxStoredBytes
     this.#budget = options.budget
     this.#database = database
-    this.#insert = database.prepare('insert into blocks (id, bytes) values (?, ?)')
-    this.#select = database.prepare('select bytes from blocks where id = ?')
+    this.#insert = database.prepare(insertSql)
+    this.#select = database.prepare(selectSql)
   }
 
   /** A store serves one walk. */

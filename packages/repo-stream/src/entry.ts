@@ -1,51 +1,45 @@
 // One record of a walk. It points into the memory where the key and the record lie; strings and views are made when asked
 // for, so that a caller pays for what it reads.
-import type { Slab } from './slab.ts'
-import type { Entry } from './types.ts'
+import { digestBytes } from './cid.ts'
+import { type Slab, slabOver, viewOf } from './slab.ts'
+import type { Entry, EntryPlace } from './types.ts'
 
 /** Where an entry's parts lie. */
-export interface EntryParts {
+export interface EntryParts extends EntryPlace {
   readonly collection: string
-  /** `collection/rkey` in ASCII. */
-  readonly key: Buffer
-  readonly rkeyFrom: number
-  readonly keyTo: number
-  readonly cid: Slab
-  readonly cidFrom: number
-  readonly data: Slab
-  readonly dataFrom: number
-  readonly dataTo: number
+  readonly keyBytes: Buffer
+  readonly node: Slab
+  readonly record: Slab
   readonly error: unknown
 }
 
 export class WalkEntry implements Entry {
   readonly collection: string
   readonly error: unknown
-  // not #private: those cost a walk 10 % (their definition is a call for each field)
-  private readonly keyBytes: Buffer
-  private readonly rkeyFrom: number
-  private readonly keyTo: number
-  private readonly cidSlab: Slab
-  private readonly cidFrom: number
-  private readonly dataSlab: Slab
-  private readonly dataFrom: number
-  private readonly dataTo: number
+  readonly keyBytes: Buffer
+  readonly rkeyFrom: number
+  readonly rkeyTo: number
+  readonly node: Slab
+  readonly digestFrom: number
+  readonly record: Slab
+  readonly dataFrom: number
+  readonly dataTo: number
 
   constructor(parts: EntryParts) {
     this.collection = parts.collection
     this.error = parts.error
-    this.keyBytes = parts.key
+    this.keyBytes = parts.keyBytes
     this.rkeyFrom = parts.rkeyFrom
-    this.keyTo = parts.keyTo
-    this.cidSlab = parts.cid
-    this.cidFrom = parts.cidFrom
-    this.dataSlab = parts.data
+    this.rkeyTo = parts.rkeyTo
+    this.node = parts.node
+    this.digestFrom = parts.digestFrom
+    this.record = parts.record
     this.dataFrom = parts.dataFrom
     this.dataTo = parts.dataTo
   }
 
   get rkey(): string {
-    return this.keyBytes.toString('latin1', this.rkeyFrom, this.keyTo)
+    return this.keyBytes.toString('latin1', this.rkeyFrom, this.rkeyTo)
   }
 
   get key(): string {
@@ -53,15 +47,28 @@ export class WalkEntry implements Entry {
   }
 
   get cid(): Uint8Array {
-    return view(this.cidSlab, this.cidFrom, this.cidFrom + 36)
+    return viewOf(this.node, this.digestFrom - 4, this.digestFrom + digestBytes)
   }
 
   get data(): Uint8Array {
-    return view(this.dataSlab, this.dataFrom, this.dataTo)
+    return viewOf(this.record, this.dataFrom, this.dataTo)
   }
 }
 
-/** A third cheaper than `subarray` (26 against 35 ns), and never a Buffer. */
-function view({ buffer, bufferFrom }: Slab, from: number, to: number): Uint8Array {
-  return new Uint8Array(buffer, bufferFrom + from, to - from)
+/** An entry that no walk has given, such as one that is read back from where it was stored. */
+export function entryOf(parts: Pick<Entry, 'collection' | 'rkey' | 'cid' | 'data'>): Entry {
+  const { collection, rkey, cid, data } = parts
+  const keyBytes = Buffer.from(rkey)
+  return {
+    ...parts,
+    key: `${collection}/${rkey}`,
+    keyBytes,
+    rkeyFrom: 0,
+    rkeyTo: keyBytes.length,
+    node: slabOver(cid),
+    digestFrom: cid.length - digestBytes,
+    record: slabOver(data),
+    dataFrom: 0,
+    dataTo: data.length,
+  }
 }

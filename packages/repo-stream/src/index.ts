@@ -2,6 +2,7 @@
 
 export { decodeRecord } from './decode-record.ts'
 export { openDiskStore } from './disk-store.ts'
+export { entryOf } from './entry.ts'
 export { RepoStreamError, type RepoStreamErrorCode, type RepoStreamErrorOptions } from './errors.ts'
 export { keyHeight } from './key-height.ts'
 export { defaultLimits, type Limits } from './limits.ts'
@@ -17,8 +18,10 @@ export type {
   DiskStoreOptions,
   Driver,
   Entry,
+  EntryPlace,
   LoadedCar,
   LoadOptions,
+  Memory,
   MemoryBudget,
   MemoryCar,
   Process,

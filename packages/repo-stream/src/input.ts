@@ -1,5 +1,6 @@
-// The source of a CAR as a queue of chunks: one at a time, asked for only when wanted, cancelled once. An abort rejects the
-// chunk that is waited for at once, whatever the source does.
+// The source of a CAR as a queue of chunks: one at a time, asked for only when wanted, cancelled once. An abort, and the end of
+// the load, reject the chunk that is waited for at once, whatever the source does.
+import { RepoStreamError } from './errors.ts'
 import type { CarSource } from './types.ts'
 
 export class Input {
@@ -23,9 +24,10 @@ export class Input {
     return result instanceof Promise ? this.#wait(result) : this.#take(result)
   }
 
-  /** Tells the source that no more is wanted; does not wait for it, because it may hang. */
+  /** Tells the source that no more is wanted; does not wait for it, because it may hang. Nor does who waits for a chunk. */
   cancel(): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#rejectPending?.(new RepoStreamError('Closed', 'the load was closed while a chunk was waited for'))
     if (this.#ended) return
     this.#ended = true
     try {
@@ -36,7 +38,6 @@ export class Input {
 
   async #wait(result: Promise<IteratorResult<Uint8Array>>): Promise<Uint8Array | undefined> {
     try {
-      if (this.#signal === undefined) return this.#take(await result)
       const aborted = new Promise<never>((_, reject) => {
         this.#rejectPending = reject
       })

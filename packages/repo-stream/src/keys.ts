@@ -44,7 +44,7 @@ export class Keys {
     this.from = from
     this.to = to
     this.slash = slash
-    return slash > from && slash < to - 1
+    return slash > from && slash < to - 1 && !isDots(bytes, from, slash) && !isDots(bytes, slash + 1, to)
   }
 
   /** Is the key written last greater than the one accepted before it? Sets `shared`. */
@@ -74,4 +74,9 @@ export class Keys {
     const bytes = Math.max(keyBytes, Math.min(this.bytes.length * 2, maxBufferBytes))
     this.bytes = Buffer.allocUnsafeSlow(bytes)
   }
+}
+
+/** `.` and `..` are no part of a repo path (https://atproto.com/specs/repository). */
+function isDots(bytes: Uint8Array, from: number, to: number): boolean {
+  return to - from <= 2 && bytes[from] === 0x2e && bytes[to - 1] === 0x2e
 }

@@ -84,6 +84,14 @@ describe('what comes out', () => {
     expect(asText(chunks.flat())).toEqual(asText(await walkAll(repo.car)))
   })
 
+  test('with freeOnClose entries end with their driver', async () => {
+    const { driver } = await inMemory(loadCar(pieces(repo.car, 1000), { freeOnClose: true }))
+    const [chunk = []] = await allChunks(driver, 1000)
+    expect(asText(chunk)).toEqual(asText(await walkAll(repo.car)))
+    await driver.close()
+    expect(() => chunk[0]?.data).toThrow(TypeError)
+  })
+
   test('one block under many keys, and blocks that are sent twice', async () => {
     const record = rawRecord({ $type: 'a.b.c', n: 1 })
     const root = rawNode(leafKeys(3).map((key) => ({ key, value: record })))
@@ -232,6 +240,34 @@ describe('a source', () => {
 })
 
 describe('a driver', () => {
+  test('gives what it gives alone beside others, and after walks that were closed anywhere, even twice', async () => {
+    const other = buildRepo({
+      did: makeDid('other'),
+      signingKey: makeSigningKey('other'),
+      records: generateRecords({ seed: 'other', count: 200 }),
+    })
+    const cars = [repo.car, other.car]
+    const alone = [asText(await walkAll(repo.car)), asText(await walkAll(other.car))]
+    for (const stopAfter of [0, 1, 57, 150]) {
+      const { driver: early } = await inMemory(loadCar(repo.car))
+      if (stopAfter > 0) await early.nextChunk(stopAfter)
+      await early.close()
+      const drivers = await Promise.all(cars.map(async (car) => (await inMemory(loadCar(car))).driver))
+      const given: string[][] = [[], []]
+      for (let more = true; more; ) {
+        more = false
+        for (const [i, driver] of drivers.entries()) {
+          const chunk = await driver.nextChunk(7)
+          if (chunk !== undefined) more = true
+          given[i]?.push(...asText(chunk ?? []))
+        }
+        await early.close()
+      }
+      for (const driver of drivers) await driver.close()
+      expect(given).toEqual(alone)
+    }
+  })
+
   test('is asked for one chunk at a time', async () => {
     const { driver } = await inMemory(loadCar(repo.car))
     const first = driver.nextChunk(10)
@@ -244,6 +280,19 @@ describe('a driver', () => {
     await expect(driver.nextChunk(0)).rejects.toBeInstanceOf(TypeError)
     await driver.close()
     await expect(driver.nextChunk(1)).rejects.toMatchObject({ code: 'Closed' })
+  })
+
+  test('that is closed while a chunk is waited for says so, whatever the source does', async () => {
+    async function* source(): AsyncGenerator<Uint8Array> {
+      yield repo.toCar('preorder').subarray(0, 5000)
+      await new Promise(() => {})
+    }
+    const { driver } = await inMemory(loadCar(source(), { openStore: () => Promise.reject(new Error('opened')) }))
+    const given = await driver.nextChunk(1000)
+    const pending = driver.nextChunk(1000)
+    setTimeout(() => void driver.close(), 1)
+    await expect(pending).rejects.toMatchObject({ code: 'Closed' })
+    expect(given?.length).toBeGreaterThan(0)
   })
 
   test('throws its error again', async () => {

@@ -12,7 +12,7 @@ import { WalkDriver } from './walk-driver.ts'
 export async function loadCar(source: CarSource, options: LoadOptions = {}): Promise<MemoryCar | DiskCar> {
   const load = new Load(source, options)
   const streams = options.preorder !== 'buffer'
-  return orClose(load, async () => {
+  try {
     if (streams && options.openStore !== undefined) {
       const outcome = await load.read(() => load.hasStarted)
       if (outcome === 'enough' && load.startsInPreorder) return { kind: 'memory', ...drive(load) }
@@ -20,7 +20,10 @@ export async function loadCar(source: CarSource, options: LoadOptions = {}): Pro
     const outcome = await load.read(never)
     if (outcome === 'full') return new SuspendedCar(load, streams)
     return { kind: 'memory', ...drive(load) }
-  })
+  } catch (error) {
+    await load.close()
+    throw error
+  }
 }
 
 class SuspendedCar implements DiskCar {
@@ -37,12 +40,15 @@ class SuspendedCar implements DiskCar {
   async finishLoading(...[store]: Parameters<DiskCar['finishLoading']>): Promise<LoadedCar> {
     if (this.#used) throw new RepoStreamError('Closed', 'this load has been finished or discarded')
     this.#used = true
-    return orClose(this.#load, async () => {
+    try {
       const streams = this.#streams && this.#load.startsInPreorder
       this.#load.moveToDisk(store, { streams })
       if (!streams) await this.#load.read(never)
       return drive(this.#load)
-    })
+    } catch (error) {
+      await this.#load.close()
+      throw error
+    }
   }
 
   async discard(): Promise<void> {
@@ -54,15 +60,6 @@ class SuspendedCar implements DiskCar {
 function drive(load: Load): { commit: Commit; driver: WalkDriver } {
   const commit = load.commit()
   return { commit, driver: new WalkDriver(load, commit) }
-}
-
-async function orClose<T>(load: Load, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    await load.close()
-    throw error
-  }
 }
 
 function never(): boolean {

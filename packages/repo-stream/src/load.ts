@@ -14,7 +14,7 @@ import { type Limits, limitError, resolveLimits } from './limits.ts'
 import { MemoryBlocks } from './memory-blocks.ts'
 import { failedBlock, looksLikeNode, processedBlock } from './section.ts'
 import { hasDigest } from './sha256.ts'
-import { type DigestAt, type Slab, slabOver } from './slab.ts'
+import { type DigestAt, type Slab, slabOver, viewOf } from './slab.ts'
 import type { CarSource, Commit, DiskStore, LoadOptions, Process } from './types.ts'
 import { stepBytes, Window } from './window.ts'
 
@@ -37,6 +37,7 @@ export class Load {
   readonly #reader: CarReader
   readonly #window: Window
   readonly #verifyHashes: boolean
+  readonly #digest = new Uint8Array(digestBytes)
   #memory: MemoryBlocks | undefined
   #disk: { blocks: DiskBlocks; store: SqliteStore } | undefined
   #full = false
@@ -149,12 +150,17 @@ export class Load {
     this.moveToDisk(await openStore(), { streams: true })
   }
 
-  /** Rearranges a spilled CAR, once, where its order makes nearly every lookup read from the disk. */
+  /** Has a spilled CAR an order that makes most lookups read from the disk? */
+  isScattered(): boolean {
+    return this.#disk?.blocks.isScattered({ isWhole: this.ended }) === true
+  }
+
+  /** Rearranges such a CAR. */
   async gather(root: DigestAt): Promise<void> {
-    if (!this.ended || !this.#disk?.blocks.isScattered()) return
-    await this.#disk.blocks.regroup(root, async () => {
+    await this.#disk?.blocks.gather(root, async () => {
       await this.#turn()
       this.#options.signal?.throwIfAborted()
+      if (this.closed) throw new RepoStreamError('Closed', 'the load was closed while its blocks were rearranged')
     })
   }
 
@@ -162,7 +168,9 @@ export class Load {
     if (this.closed) return
     this.closed = true
     this.#input?.cancel()
-    this.#memory?.close()
+    this.#window.close()
+    if (this.#options.freeOnClose === true) this.#memory?.free()
+    else this.#memory?.close()
     this.#disk?.blocks.close()
     this.#memory = undefined
     this.#ledger.giveAll()
@@ -184,6 +192,7 @@ export class Load {
   #end(): void {
     this.ended = true
     this.#reader.end(this.#window.to - this.#window.from)
+    this.#window.close()
   }
 
   #advance(): boolean {
@@ -214,13 +223,15 @@ export class Load {
   }
 
   readonly #takeBlock = (slab: Slab, start: number, data: number, end: number): boolean => {
-    if (this.#verifyHashes && !hasDigest(slab.bytes.subarray(data, end), slab.bytes, data - 32)) {
+    // one view for the hash and for `process`: it costs a tenth of either
+    const block = this.#verifyHashes || this.process !== undefined ? viewOf(slab, data, end) : slab.bytes
+    if (this.#verifyHashes && !hasDigest(block, slab.bytes, data - 32)) {
       throw new RepoStreamError('BlockHashMismatch', 'the bytes of a block do not have the hash of its CID', {
         offset: this.#reader.offset,
         cid: cidText(slab.bytes, data - 32),
       })
     }
-    const kept = this.#keep(slab, start, data, end)
+    const kept = this.#keep(slab, start, data, end, block)
     this.#full = !kept
     if (kept && this.#reader.blocks === 0) this.#startsWithCommit = this.#isCommit(slab, data)
     if (kept && this.#reader.blocks === 1 && this.#startsWithCommit) {
@@ -229,25 +240,31 @@ export class Load {
     return kept
   }
 
-  #keep(slab: Slab, start: number, data: number, end: number): boolean {
+  #keep(slab: Slab, start: number, data: number, end: number, block: Uint8Array): boolean {
     const { process } = this
     if (process === undefined) {
       return this.#memory?.index(slab, start, data) ?? this.blocks.keepSection(slab, start, data, end)
     }
     if (looksLikeNode(slab.bytes, data, end) || this.#isCommit(slab, data))
       return this.blocks.keepSection(slab, start, data, end)
-    const block = slab.bytes.subarray(data, end)
     let value: Uint8Array
     try {
-      value = process(block, slab.bytes.subarray(data - 32, data))
+      value = process(block, this.#digestOf(slab, data))
     } catch {
       return this.blocks.keep({ source: slab, digestAt: data - 32, state: failedBlock, value: block }) // the walk makes its error again
     }
     return this.blocks.keep({ source: slab, digestAt: data - 32, state: processedBlock, value })
   }
 
+  /** For `process`, which may look at it during its call only: a copy costs less than a view. */
+  #digestOf({ bytes }: Slab, data: number): Uint8Array {
+    const digest = this.#digest
+    for (let i = 0, at = data - digestBytes; i < digestBytes; i++) digest[i] = bytes[at + i] ?? 0
+    return digest
+  }
+
   #isCommit(slab: Slab, data: number): boolean {
-    const digest = this.rootDigest
-    return digest !== undefined && sameDigest(slab.view, data - 32, slabOver(digest).view, 0)
+    const root = this.#reader.rootView
+    return root !== undefined && sameDigest(slab.view, data - digestBytes, root, 0)
   }
 }

@@ -8,6 +8,8 @@ import { noSlab, type Slab } from './slab.ts'
 
 /** Entries that a frame has room for at first; a node has three on average. */
 const firstEntries = 5
+/** Of a larger node a frame's room is not kept for the next walk. */
+const maxSpareEntries = 64
 
 export class NodeFrame {
   slab: Slab = noSlab
@@ -92,6 +94,15 @@ export class NodeFrame {
     for (let i = 0; i < count; i++) at = this.#readPlaces(i, at, end, maxKeyBytes)
     if (at !== end) throw this.invalid('there are bytes between `e` and `l`')
     this.entries = count
+  }
+
+  /** Holds on to no memory but its own, and that only as far as it is small. */
+  clear(): void {
+    this.slab = noSlab
+    this.key = noKey
+    this.failure = undefined
+    this.entries = 0
+    if (this.links.length > 1 + 2 * maxSpareEntries) this.#grow(firstEntries)
   }
 
   /** The entry that the walk is at, into the fields. */

@@ -12,6 +12,9 @@ import type { Slab } from './slab.ts'
 /** Siblings that are read together. A node has four children on average. */
 const siblings = 8
 
+/** The tree of a repo of a million records has ten levels. */
+const maxSpareLevels = 10
+
 interface Level {
   /** Grows with what is needed, up to `siblings`. */
   readonly frames: NodeFrame[]
@@ -20,18 +23,32 @@ interface Level {
   entered: number
 }
 
+/** Of the walk that was closed last in this thread: making frames costs a tiny repo as much as reading them. */
+let spare: Level[] | undefined
+
 export class NodePath {
   depth = 0
   /** The node that the walk is in. */
   top: NodeFrame | undefined
   readonly #limits: Limits
-  readonly #levels: Level[] = []
+  readonly #levels: Level[]
   /** Nodes of a store that does not keep them in place. */
   readonly #copies: Arena
 
   constructor(limits: Limits, copies: Arena) {
     this.#limits = limits
     this.#copies = copies
+    this.#levels = spare ?? []
+    spare = undefined
+  }
+
+  /** Leaves the frames to the next walk; they hold on to nothing. */
+  close(): void {
+    spare = this.#levels.slice(0, maxSpareLevels)
+    for (const level of spare) {
+      level.read = level.entered = 0
+      for (const frame of level.frames) frame.clear()
+    }
   }
 
   /** Goes into the child of `link` of the top node, if it was read ahead. */

@@ -123,6 +123,7 @@ test('an order that breaks anywhere falls back to buffering, with nothing lost o
     [2, 3],
     [5, 900],
     [4000, 6000],
+    [3, blocks.length - 1],
     [blocks.length - 30, blocks.length - 1],
   ] as const) {
     const broken = writeCar([repo.commit], moved(blocks, from, to))
@@ -133,6 +134,22 @@ test('an order that breaks anywhere falls back to buffering, with nothing lost o
       expect(asText(entries)).toEqual(expected)
     }
   }
+})
+
+test('a repo whose first nodes come last has its index back from the disk, and gives every record', async () => {
+  const mostHeld = async (bytes: Uint8Array): Promise<number> => {
+    const budget = new CountingBudget()
+    const options = { spillDir: dir, memoryLimitBytes: 100_000, store: { cacheBytes: 65_536 }, budget }
+    const entries: Entry[] = []
+    for await (const chunk of walkRepo(pieces(bytes, 4096), options)) entries.push(...chunk)
+    expect(asText(entries)).toEqual(expected)
+    expect(budget.held).toBe(0)
+    return budget.most
+  }
+  const blocks = [...repo.carBlocks('preorder')]
+  const lateStart = writeCar([repo.commit], [...blocks.slice(0, 3), ...blocks.slice(200), ...blocks.slice(3, 200)])
+  const indexBytes = 8 * 16_384 // of 11,800 blocks
+  expect(await mostHeld(lateStart)).toBeGreaterThan((await mostHeld(car)) + indexBytes / 2)
 })
 
 test('a download that ends early is an error after the records before it', async () => {

@@ -16,6 +16,8 @@ const noLimits = { maxNodeEntries: Number.MAX_SAFE_INTEGER, maxKeyBytes: Number.
 
 const groupBytes = 1024 * 1024
 const maxGroups = 0xffff
+/** No tree is as deep. Where hashes are not checked, a node may be its own child. */
+const maxCutDepth = 128
 /** Shared by the rows that the groups grow in, one each. */
 const buffersBytes = 4 * 1024 * 1024
 const maxBufferBytes = 64 * 1024 - 56
@@ -68,12 +70,13 @@ class Regrouping implements Groups {
    */
   cut(root: DigestAt): number[] {
     let level = [this.#slotOf(root.slab.view, root.at)]
-    for (;;) {
+    for (let depth = 0; depth < maxCutDepth; depth++) {
       const below = level.flatMap((slot) => this.#children(slot))
       if (below.length === 0) return level
       if (below.length >= this.#groupCount) return below
       level = below
     }
+    return level
   }
 
   /** Gives each node of `level` a group, and its group to everything below it. Visits nodes in the order of the file. */
@@ -235,7 +238,8 @@ class GroupRows {
     this.#buffers[group] ??= { bytes: new Uint8Array(this.#bufferBytes), at: 0 }
     const buffer = this.#buffers[group]
     if (buffer.at + bytes > this.#bufferBytes) this.#flush(group)
-    for (let from = start; from < to; from++) buffer.bytes[buffer.at++] = slab.bytes[from] ?? 0
+    buffer.bytes.set(slab.bytes.subarray(start, to), buffer.at)
+    buffer.at += bytes
   }
 
   flushAll(): void {

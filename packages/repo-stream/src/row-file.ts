@@ -19,17 +19,20 @@ export class RowFile {
   /** Rows read back. */
   readCount = 0
   readonly #store: SqliteStore
-  readonly #cacheBytes: number
-  /** The oldest first. */
-  readonly #cache = new Map<number, Slab>()
-  #cachedBytes = 0
+  /** Rows in memory, in a ring: the next one replaces the oldest. */
+  readonly #cache: Slab[] = []
+  readonly #cachedRows: number[] = []
+  readonly #maxCached: number
+  #nextCached = 0
+  /** Where in the ring a row is. Not the slabs themselves: a dead table of a Map keeps alive what it held. */
+  readonly #placeOf = new Map<number, number>()
   /** The row that grows, not written yet; its number is `rowCount`. */
   #tail = slabOver(new Uint8Array(rowBytes))
   #tailAt = 0
 
   constructor(store: SqliteStore, cacheBytes: number) {
     this.#store = store
-    this.#cacheBytes = cacheBytes
+    this.#maxCached = Math.max(1, Math.floor(cacheBytes / rowBytes))
   }
 
   /** Appends a section as it is, from `start` to `end` of `source`; gives its address. */
@@ -101,9 +104,10 @@ export class RowFile {
   }
 
   clearCache(): void {
-    for (const { bytes } of this.#cache.values()) freeNow(bytes)
-    this.#cache.clear()
-    this.#cachedBytes = 0
+    for (const { bytes } of this.#cache) freeNow(bytes)
+    this.#cache.length = 0
+    this.#nextCached = 0
+    this.#placeOf.clear()
   }
 
   #makeRoom(bytes: number): void {
@@ -137,7 +141,7 @@ export class RowFile {
 
   #row(row: number): Slab {
     if (row === this.rowCount) return this.#tail
-    const known = this.#cache.get(row)
+    const known = this.#cache[this.#placeOf.get(row) ?? -1]
     if (known !== undefined) return known
     const slab = slabOver(this.#read(row))
     this.#remember(row, slab)
@@ -150,14 +154,16 @@ export class RowFile {
   }
 
   #remember(row: number, slab: Slab): void {
-    this.#cache.set(row, slab)
-    this.#cachedBytes += slab.bytes.length
-    for (const [oldest, { bytes }] of this.#cache) {
-      if (this.#cachedBytes <= this.#cacheBytes || oldest === row) return
-      this.#cache.delete(oldest)
-      this.#cachedBytes -= bytes.length
-      freeNow(bytes)
+    const place = this.#nextCached
+    this.#nextCached = (place + 1) % this.#maxCached
+    const oldest = this.#cache[place]
+    if (oldest !== undefined) {
+      this.#placeOf.delete(this.#cachedRows[place] ?? -1)
+      freeNow(oldest.bytes)
     }
+    this.#cache[place] = slab
+    this.#cachedRows[place] = row
+    this.#placeOf.set(row, place)
   }
 }
 

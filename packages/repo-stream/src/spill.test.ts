@@ -6,7 +6,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import { allChunks, asText, CountingBudget, finish, pieces, walkAll } from '../fixtures/driving.ts'
+import { keyOfHeight, keysOfHeight } from '../fixtures/hostile-case.ts'
 import { buildRepo, generateRecords, makeDid, makeSigningKey } from '../fixtures/index.ts'
+import { rawCar, rawNode, rawRecord } from '../fixtures/raw-repo.ts'
 import { loadCar, openDiskStore, removeStaleSpills, spillPath, walkRepo } from './index.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'repo-stream-spill-'))
@@ -34,6 +36,43 @@ describe('a spilled walk', () => {
     const { driver } = await car.finishLoading(store)
     expect(asText((await allChunks(driver, 500)).flat())).toEqual(expected)
     expect(store.storedBytes).toBeGreaterThan(1.8 * repo.carBytes) // regrouped: written twice
+    await driver.close()
+  })
+
+  test.each(['buffer', 'stream'] as const)('stores a block once that is sent ever again (%s)', async (preorder) => {
+    const record = rawRecord({ a: 'block' })
+    const car = rawCar(rawNode(keysOfHeight(0, 3).map((key) => ({ key, value: record }))), [record])
+    const section = Buffer.concat([Buffer.of(record.cid.length + record.bytes.length), record.cid, record.bytes])
+    const source = [car, ...Array<Uint8Array>(20).fill(Buffer.concat(Array(1000).fill(section)))]
+    const loaded = await loadCar(source, { memoryLimitBytes: 1, preorder })
+    if (loaded.kind !== 'disk') throw new Error('the load was not suspended')
+    const store = await openDiskStore(spillPath(dir))
+    const { driver } = await loaded.finishLoading(store)
+    expect((await allChunks(driver, 500)).flat()).toHaveLength(3)
+    expect(store.storedBytes).toBeLessThan(section.length * 1000)
+    await driver.close()
+  })
+
+  test('refuses a node that is its own child also where the order makes it rearrange the blocks, unhashed', async () => {
+    const record = (i: number) => rawRecord({ i, text: 'x'.repeat(300) })
+    const low = keysOfHeight(0, 4000).map((key, i) => ({ key, value: record(i) }))
+    const high = keysOfHeight(1, 4000, low.at(-1)?.key).map((key, i) => ({ key, value: record(4000 + i) }))
+    const cid = record(0).cid.with(35, 1)
+    const below = keyOfHeight(0, high.at(-1)?.key)
+    const ring = { cid, bytes: rawNode([{ key: below, value: record(0), tree: { cid, bytes: cid } }]).bytes }
+    const left = rawNode(low)
+    const root = rawNode([...high.slice(0, -1), { ...(high.at(-1) ?? { key: '', value: left }), tree: ring }], left)
+    const blocks = [left, ring, ...[...low, ...high].map(({ value }) => value)]
+    const car = rawCar(
+      root,
+      blocks.sort((one, other) => Buffer.compare(one.cid, other.cid)),
+    )
+    const loaded = await loadCar(pieces(car, 60_000), { memoryLimitBytes: 1, verifyHashes: false })
+    if (loaded.kind !== 'disk') throw new Error('the load was not suspended')
+    const store = await openDiskStore(spillPath(dir), { cacheBytes: 200_000 })
+    const { driver } = await loaded.finishLoading(store)
+    await expect(allChunks(driver, 500)).rejects.toMatchObject({ code: 'KeyDepthInvalid' })
+    expect(store.storedBytes).toBeGreaterThan(1.8 * car.length)
     await driver.close()
   })
 

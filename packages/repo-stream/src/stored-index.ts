@@ -2,6 +2,7 @@
 // for a record that an early key has named already, and for blocks that are still to come.
 import type { DigestIndex } from './digest-index.ts'
 import type { SqliteStore } from './disk-store.ts'
+import { freeNow } from './slab.ts'
 
 const rowSlots = 4096
 const wordsPerSlot = 2
@@ -12,7 +13,7 @@ export class StoredIndex {
   readonly #shift: number
   /** Rows of blocks count upwards from 0, those of tables downwards from -1. */
   readonly #firstRow: number
-  #row = new Uint32Array(0)
+  #row: Uint32Array = new Uint32Array(0)
   #rowNumber = -1
 
   /** Writes `index` to `store`, in which `rows` rows of tables are already. */
@@ -42,9 +43,22 @@ export class StoredIndex {
     }
   }
 
+  /** Gives every hash with its address. */
+  each(take: (hash: number, address: number) => void): void {
+    for (let row = 0; row < this.rows; row++) {
+      const slots = this.#read(row)
+      for (let at = 0; at < slots.length; at += wordsPerSlot) {
+        const stored = slots[at + 1] ?? 0
+        if (stored !== 0) take(slots[at] ?? 0, stored - 1)
+      }
+    }
+  }
+
   #read(row: number): Uint32Array {
     if (row !== this.#rowNumber) {
-      this.#row = new Uint32Array(this.#store.read(this.#firstRow - row).slice().buffer)
+      freeNow(this.#row)
+      const { buffer, byteOffset, byteLength } = this.#store.read(this.#firstRow - row)
+      this.#row = new Uint32Array(buffer, byteOffset, byteLength / 4) // a row that is read has memory of its own
       this.#rowNumber = row
     }
     return this.#row

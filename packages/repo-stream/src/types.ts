@@ -38,10 +38,33 @@ export interface LoadOptions {
   readonly preorder?: 'stream' | 'buffer' | undefined
   /** Gives `loadCar` a store for the case that a streaming walk passes the memory limit; called at most once. */
   readonly openStore?: (() => DiskStore | Promise<DiskStore>) | undefined
+  /** Entries are good until `close()` only, which then frees all memory at once; by default the collector frees it in its time. */
+  readonly freeOnClose?: boolean | undefined
+}
+
+/** Bytes and a view for reading words of them. */
+export interface Memory {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+}
+
+/** Where the parts of an entry lie, for a caller that copies them on: making a view costs more than the copy. */
+export interface EntryPlace {
+  /** The rkey is ASCII in `keyBytes` from `rkeyFrom` to `rkeyTo`. */
+  readonly keyBytes: Uint8Array
+  readonly rkeyFrom: number
+  readonly rkeyTo: number
+  /** The 32 bytes of the record's digest start at `digestFrom` of `node`. */
+  readonly node: Memory
+  readonly digestFrom: number
+  /** `data` is in `record` from `dataFrom` to `dataTo`. */
+  readonly record: Memory
+  readonly dataFrom: number
+  readonly dataTo: number
 }
 
 /** One record of the repo, in key order. Fields stay valid for as long as the entry is held, also after `close()`. */
-export interface Entry {
+export interface Entry extends EntryPlace {
   /** `collection/rkey`. Entries come in the byte order of this string. */
   readonly key: string
   readonly collection: string

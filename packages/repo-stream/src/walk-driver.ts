@@ -41,18 +41,19 @@ export class WalkDriver implements Driver {
     }
   }
 
-  async close(): Promise<void> {
-    await this.#load.close()
+  close(): Promise<void> {
+    if (!this.#load.closed && !this.#busy) this.#walk.close()
+    return this.#load.close()
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 
   async #next(maxEntries: number): Promise<Entry[] | undefined> {
     const load = this.#load
     const walk = this.#walk
-    await load.gather(this.#root)
+    if (load.isScattered()) await load.gather(this.#root)
     for (;;) {
       const entries: Entry[] = []
       const status = walk.fill(entries, maxEntries)

@@ -62,6 +62,11 @@ export class Walk {
     return status
   }
 
+  /** Nobody asks for more. */
+  close(): void {
+    this.#path.close()
+  }
+
   #fill(out: Entry[], max: number): WalkStatus {
     const path = this.#path
     const { maxChunkBytes } = this.#blocks
@@ -187,12 +192,12 @@ export class Walk {
   #entryWith(node: Slab, record: number, data: { slab: Slab; from: number; to: number; error?: unknown }): Entry {
     return new WalkEntry({
       collection: this.#collection,
-      key: this.#keys.bytes,
+      keyBytes: this.#keys.bytes,
       rkeyFrom: this.#keys.slash + 1,
-      keyTo: this.#keys.to,
-      cid: node,
-      cidFrom: record - 4,
-      data: data.slab,
+      rkeyTo: this.#keys.to,
+      node,
+      digestFrom: record,
+      record: data.slab,
       dataFrom: data.from,
       dataTo: data.to,
       error: data.error,

@@ -1,7 +1,7 @@
 // The stretch of input that is being parsed. For a stream it is a slab that chunks are copied into: kept when it is full,
 // where blocks stay as they are, or used again. For a CAR given as bytes it is those bytes, opened step by step.
 import type { Ledger } from './ledger.ts'
-import { noSlab, type Slab, slabOver } from './slab.ts'
+import { freeNow, noSlab, type Slab, slabOver } from './slab.ts'
 
 /** A big chunk is taken in steps of this size, so that a signal and other work are seen to in between. */
 export const stepBytes = 256 * 1024
@@ -21,6 +21,7 @@ export class Window {
   from = 0
   to = 0
   readonly #ledger: Ledger
+  #own = noSlab
   #chunk: Uint8Array | undefined
   #chunkAt = 0
   /** The source's own bytes. */
@@ -70,11 +71,20 @@ export class Window {
 
   /** From here on nothing stays in the window: moves what is unparsed out of a slab that belongs to others. */
   detach(): void {
-    if (this.#whole) return
+    if (this.#whole || this.slab === this.#own) return
     const rest = this.slab.bytes.slice(this.from, this.to)
     this.slab = slabOver(rest)
     this.from = 0
     this.to = rest.length
+  }
+
+  /** All is read. Frees the memory that is the window's own. */
+  close(): void {
+    this.#chunk = undefined
+    this.slab = noSlab
+    this.from = this.to = 0
+    this.#ledger.give(this.#own.bytes.length)
+    this.#setOwn(noSlab)
   }
 
   #makeRoom(bytes: number, sectionBytes: number, owner: SlabOwner | undefined): boolean {
@@ -88,16 +98,24 @@ export class Window {
     else if (rest + bytes > before.bytes.length) slab = this.#ownSlab(wanted)
     if (slab === undefined) return false
     slab.bytes.set(before.bytes.subarray(this.from, this.to)) // the rest of a section; overlap is fine
-    if (owner !== undefined && this.from === 0) owner.dropSlab(before) // it held nothing but that rest
+    if (owner === undefined) this.#setOwn(slab)
+    else if (this.from === 0) owner.dropSlab(before) // it held nothing but that rest
     this.slab = slab
     this.from = 0
     this.to = rest
     return true
   }
 
+  /** Frees the one before: left to the collector, the windows of all loads made it mark the heap. */
+  #setOwn(slab: Slab): void {
+    if (slab === this.#own) return
+    freeNow(this.#own.bytes)
+    this.#own = slab
+  }
+
   #ownSlab(bytes: number): Slab {
     const grown = Math.max(minWindowBytes, bytes, Math.min(2 * stepBytes, this.slab.bytes.length * 2))
-    this.#ledger.takeAnyway(grown - this.slab.bytes.length)
+    this.#ledger.takeAnyway(grown - this.#own.bytes.length)
     return slabOver(new Uint8Array(grown))
   }
 }

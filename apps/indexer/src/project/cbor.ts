@@ -36,6 +36,7 @@ export class CborReader {
   /** All of the buffer that the block is part of: blocks come out of few big buffers, and making views costs. */
   bytes: Uint8Array = new Uint8Array(0)
   view: DataView = new DataView(this.bytes.buffer)
+  #buffer: ArrayBufferLike = this.bytes.buffer
   /** Of the block in `bytes`. */
   start = 0
   end = 0
@@ -47,9 +48,11 @@ export class CborReader {
   sawUnsortedKeys = false
 
   open(block: Uint8Array): void {
-    if (block.buffer !== this.view.buffer) {
-      this.bytes = new Uint8Array(block.buffer)
-      this.view = new DataView(block.buffer)
+    const { buffer } = block // asking for it is a call out of compiled code
+    if (buffer !== this.#buffer) {
+      this.#buffer = buffer
+      this.bytes = new Uint8Array(buffer)
+      this.view = new DataView(buffer)
     }
     this.start = block.byteOffset
     this.end = block.byteOffset + block.length

@@ -207,8 +207,8 @@ async function walk(
 
 function sinkInto(walked: Walked, keepRaw: Set<string>): ProjectionSink {
   return {
-    row: (table, _entry, fields) => {
-      const plain = readFields(table, fields)
+    row: (table, _entry, { memory, from, to }) => {
+      const plain = readFields(table, memory.bytes.subarray(from, to))
       walked.rows.push({
         table: table.name,
         values: Object.fromEntries(table.columns.map((column, i) => [column.name, plain[i] ?? null])),

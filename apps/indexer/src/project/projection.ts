@@ -1,7 +1,7 @@
 // What repo-stream calls for every record block (`process`), and what turns walked entries into rows (`settle`).
 // One per thread: it owns the scratch memory that its answers are views of. The surprise: `process` knows only the block's
 // `$type`; the key, which decides, comes with the walk, so an answer made for another table asks for a second walk.
-import type { Entry } from 'repo-stream'
+import type { Entry, Memory } from 'repo-stream'
 import type { Config, Table } from '../config.ts'
 import { CborError, CborReader, cborMajor } from './cbor.ts'
 import { FieldWriter, numbersPerOddity } from './fields.ts'
@@ -10,13 +10,16 @@ import { type OddityCode, oddityCodes } from './oddity.ts'
 import { Projector } from './projector.ts'
 import { createTableFinder, isNsid } from './tables.ts'
 
-/** Where settled entries go. Every `Uint8Array` is valid only during the call. */
+/** The binary COPY fields of the columns after the cid, in the order of `table.columns`: in `memory` from `from` to `to`. */
+export interface RowFields {
+  readonly memory: Memory
+  readonly from: number
+  readonly to: number
+}
+
+/** Where settled entries go. `RowFields` and `Uint8Array`s are valid only during the call. */
 export interface ProjectionSink {
-  /**
-   * `fields`: the binary COPY fields of the columns after the cid, in the order of `table.columns`. `rkey`: the entry's,
-   * which makes a new string each time that it is asked.
-   */
-  row(table: Table, entry: Entry, fields: Uint8Array, rkey: string): void
+  row(table: Table, entry: Entry, fields: RowFields): void
   /** A value that was repaired or nulled. `original` is the CBOR of the column's whole value. */
   oddity(table: Table, entry: Entry, column: string, code: OddityCode, original: Uint8Array): void
   /** A record that cannot be a row. `bytes` is its block. */
@@ -53,6 +56,10 @@ const skipAnswer = new Uint8Array([tag.skip])
 const rowHead = 3
 const oddRowHead = 7
 const oddityHead = 7
+/** Where a row without oddities starts in the scratch. */
+const rowStart = oddRowHead - rowHead
+/** Of an answer whose view is kept for the next one of this length: 0.2 MB of views at most. */
+const maxKnownAnswerBytes = 2048
 const initialScratchBytes = 65_536
 /** Types are compared one after the other; the rest of a long tail is looked up by name. */
 const maxKnownTypes = 64
@@ -65,6 +72,10 @@ class CompiledProjection implements Projection {
   readonly #keepRaw: KeepRaw
   readonly #reader = new CborReader()
   readonly #writer = new FieldWriter()
+  /** The one that sinks see: an answer first, then the fields in it. */
+  readonly #fields: { -readonly [name in keyof RowFields]: RowFields[name] } = { memory: noMemory, from: 0, to: 0 }
+  /** Views of the scratch from `rowStart`, by their lengths. */
+  readonly #answers = new Array<Uint8Array | undefined>(maxKnownAnswerBytes + 1).fill(undefined)
 
   constructor(config: Config, keepRaw: KeepRaw) {
     this.#projectors = config.tables.map((table) => new Projector(table))
@@ -86,7 +97,8 @@ class CompiledProjection implements Projection {
       const projector = this.#projectorByType(reader)
       if (projector === 'raw') return this.#keepBytes(block)
       if (projector === 'skip') return skipAnswer
-      return this.#project(projector, block)
+      const start = this.#project(projector, block)
+      return this.#answerOf(start, this.#writer.length)
     } catch (error) {
       if (error instanceof CborError) return this.#keepBytes(block)
       throw error
@@ -100,23 +112,27 @@ class CompiledProjection implements Projection {
       sink.skipped(isNsid(entry.collection) ? entry.collection : invalidCollection)
       return
     }
-    const { data, rkey } = entry
-    if (data[0] === tag.raw) {
-      this.#settleRaw({ entry, table, rkey }, data.subarray(1), sink)
+    const { record, dataFrom, dataTo } = entry
+    const { bytes, view } = record
+    if (bytes[dataFrom] === tag.raw) {
+      this.#settleRaw(entry, table, sink)
     } else if (
-      data[0] === tag.skip ||
-      ((data[1] ?? 0) << 8) + (data[2] ?? 0) !== table.index ||
-      !isUsableKey(entry.collection, rkey, table)
+      bytes[dataFrom] === tag.skip ||
+      view.getUint16(dataFrom + 1) !== table.index ||
+      !isUsableKey(entry, table)
     ) {
       sink.again(entry)
     } else {
-      emit({ entry, table, rkey }, data, sink)
+      this.#fields.memory = record
+      this.#fields.from = dataFrom
+      this.#fields.to = dataTo
+      this.#emit(entry, table, sink)
     }
   }
 
-  #settleRaw(place: Place, block: Uint8Array, sink: ProjectionSink): void {
-    const { entry, table, rkey } = place
-    if (!isUsableKey(entry.collection, rkey, table)) {
+  #settleRaw(entry: Entry, table: Table, sink: ProjectionSink): void {
+    const block = entry.data.subarray(1)
+    if (!isUsableKey(entry, table)) {
       sink.reject(
         entry,
         'RecordKeyUnusable',
@@ -128,16 +144,41 @@ class CompiledProjection implements Projection {
     const projector = this.#projectors[table.index]
     if (projector === undefined)
       throw new RangeError(`table ${table.name} has index ${table.index}, which no projector has`)
-    let answer: Uint8Array
     try {
       this.#reader.open(block)
-      answer = this.#project(projector, block, true)
+      this.#fields.from = this.#project(projector, block, true)
     } catch (error) {
       if (!(error instanceof CborError)) throw error
       sink.reject(entry, error.tooDeep ? 'RecordTooDeep' : 'RecordMalformed', error.message, block)
       return
     }
-    emit(place, answer, sink)
+    const { bytes, view, length } = this.#writer
+    this.#fields.memory = { bytes, view }
+    this.#fields.to = length
+    this.#emit(entry, table, sink)
+  }
+
+  /** Hands the answer that `#fields` has to the sink, as a row and its oddities. */
+  #emit(entry: Entry, table: Table, sink: ProjectionSink): void {
+    const fields = this.#fields
+    const { from, to } = fields
+    const { bytes, view } = fields.memory
+    if (bytes[from] === tag.row) {
+      fields.from = from + rowHead
+      sink.row(table, entry, fields)
+      return
+    }
+    let at = from + oddRowHead + view.getUint32(from + rowHead)
+    fields.from = from + oddRowHead
+    fields.to = at
+    sink.row(table, entry, fields)
+    while (at < to) {
+      const column = table.columns[view.getUint16(at)]?.name ?? '$type'
+      const code = oddityCodes[view.getUint8(at + 2)] ?? 'WrongType'
+      const start = at + oddityHead
+      at = start + view.getUint32(at + 3)
+      sink.oddity(table, entry, column, code, bytes.subarray(start, at))
+    }
   }
 
   /** Looks for `$type` among the top keys. Keys come in order of length, so this passes only short ones. */
@@ -173,7 +214,8 @@ class CompiledProjection implements Projection {
     return false
   }
 
-  #project(projector: Projector, block: Uint8Array, checkType = false): Uint8Array {
+  /** Leaves an answer in the scratch, up to the writer's place; gives where it starts. */
+  #project(projector: Projector, block: Uint8Array, checkType = false): number {
     const writer = this.#writer
     const reader = this.#reader
     writer.length = 0
@@ -184,7 +226,7 @@ class CompiledProjection implements Projection {
     projector.project(reader, writer)
     if (checkType) this.#noteOtherType(projector, reader)
     const odd = writer.oddities.length > 0
-    const start = odd ? 0 : oddRowHead - rowHead
+    const start = odd ? 0 : rowStart
     const fieldsLength = writer.length - oddRowHead
     if (odd) this.#appendOddities(reader)
     const { bytes } = writer
@@ -193,7 +235,19 @@ class CompiledProjection implements Projection {
     bytes[start + 1] = index >> 8
     bytes[start + 2] = index
     if (odd) writer.view.setUint32(rowHead, fieldsLength)
-    return viewOf(bytes, start, writer.length)
+    return start
+  }
+
+  /** A view of the scratch: most answers start at the same place, and few have another length than one before them. */
+  #answerOf(start: number, end: number): Uint8Array {
+    const { bytes } = this.#writer
+    const length = end - start
+    if (start !== rowStart || length > maxKnownAnswerBytes) return bytes.subarray(start, end)
+    const known = this.#answers[length]
+    if (known !== undefined) return known
+    const answer = bytes.subarray(start, end)
+    this.#answers[length] = answer
+    return answer
   }
 
   /** A record under a key of another collection than its `$type` says. The generic table's column holds it whole. */
@@ -254,9 +308,11 @@ class CompiledProjection implements Projection {
     const tooBig = length > projectionLimits.maxKeptScratchBytes && writer.length === 0
     if (length >= room && !tooBig) return
     writer.replaceRoom(new Uint8Array(Math.max(initialScratchBytes, room + (room >> 1))))
+    this.#answers.fill(undefined)
   }
 }
 
+const noMemory: Memory = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) }
 const typeKey = new TextEncoder().encode('$type')
 /** Stands for `$type` where an oddity's column is counted. */
 const noColumn = 0xffff
@@ -267,44 +323,14 @@ function isText(expected: Uint8Array, bytes: Uint8Array, start: number, length: 
   return true
 }
 
-/** Where a record stands and goes to. */
-interface Place {
-  entry: Entry
-  table: Table
-  rkey: string
-}
-
-/** Hands an answer with a row to the sink. */
-function emit({ entry, table, rkey }: Place, answer: Uint8Array, sink: ProjectionSink): void {
-  if (answer[0] === tag.row) {
-    sink.row(table, entry, viewOf(answer, rowHead, answer.length), rkey)
-    return
-  }
-  const view = new DataView(answer.buffer, answer.byteOffset, answer.length)
-  let at = oddRowHead + view.getUint32(rowHead)
-  sink.row(table, entry, answer.subarray(oddRowHead, at), rkey)
-  while (at < answer.length) {
-    const column = table.columns[view.getUint16(at)]?.name ?? '$type'
-    const code = oddityCodes[view.getUint8(at + 2)] ?? 'WrongType'
-    const start = at + oddityHead
-    at = start + view.getUint32(at + 3)
-    sink.oddity(table, entry, column, code, answer.subarray(start, at))
-  }
-}
-
 /** Characters that the record key and NSID syntaxes allow, and a length that Postgres can index. */
-function isUsableKey(collection: string, rkey: string, table: Table): boolean {
-  if (collection.length + rkey.length > projectionLimits.maxKeyBytes || rkey === '') return false
-  for (let i = 0; i < rkey.length; i++) {
-    const code = rkey.charCodeAt(i)
+function isUsableKey({ collection, keyBytes, rkeyFrom, rkeyTo }: Entry, table: Table): boolean {
+  if (collection.length + rkeyTo - rkeyFrom > projectionLimits.maxKeyBytes || rkeyFrom === rkeyTo) return false
+  for (let i = rkeyFrom; i < rkeyTo; i++) {
+    const code = keyBytes[i] ?? 0
     if (code < 0x21 || code > 0x7e) return false
   }
   return !table.generic || isNsid(collection)
-}
-
-/** A quarter cheaper than `subarray`. */
-function viewOf(bytes: Uint8Array, from: number, to: number): Uint8Array {
-  return new Uint8Array(bytes.buffer, bytes.byteOffset + from, to - from)
 }
 
 /** Keys that no NSID begins are counted together: what a stranger wrote must not become a name in the database. */

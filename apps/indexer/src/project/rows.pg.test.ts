@@ -6,6 +6,7 @@ import { fromLexicons } from '../config.ts'
 import { resolveConfig } from '../config-resolve.ts'
 import { copyIn, RowBuffer } from '../copy.ts'
 import { applySchema, copyColumns, tableName } from '../schema.ts'
+import { appendTestRow } from '../testing-append.ts'
 import { openTestDatabase, type TestDatabase } from '../testing-database.ts'
 import { randomRecord, recordTypes } from './testing-records.ts'
 import { createTestProjection } from './testing-settle.ts'
@@ -59,7 +60,7 @@ async function load(
     const buffer = buffers.get(table) ?? new RowBuffer(table)
     buffers.set(table, buffer)
     const rkey = tidFromMicros(1_700_000_000_000_000 + i, 1)
-    buffer.appendRow(1, rkey, new Uint8Array(32), fields, type)
+    appendTestRow(buffer, 1, { collection: type, rkey, digest: new Uint8Array(32), fields })
     rows.set(table, [...(rows.get(table) ?? []), { rkey, values: readFields(table, fields) }])
   }
   const client = await database.pool.connect()

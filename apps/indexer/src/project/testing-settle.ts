@@ -1,7 +1,7 @@
 // A projection with the walk left out, for tests: a block and the key it stands under in, what the sink was told out.
-import type { Entry } from 'repo-stream'
+import { type Entry, entryOf } from 'repo-stream'
 import type { Config, Table } from '../config.ts'
-import { createProjection, type ProjectionSink } from './projection.ts'
+import { createProjection, type ProjectionSink, type RowFields } from './projection.ts'
 
 export interface Settled {
   table?: Table
@@ -31,7 +31,7 @@ export function createTestProjection(config: Config): TestProjection {
     const data = Uint8Array.from(projection.process(block, digest))
     const cid = Uint8Array.from([1, 0x71, 0x12, 0x20, ...digest])
     const settled: Settled = { oddities: [], originals: [] }
-    projection.settle({ key: `${collection}/${rkey}`, collection, rkey, cid, data }, recorder(settled))
+    projection.settle(entryOf({ collection, rkey, cid, data }), recorder(settled))
     return settled
   }
   return {
@@ -45,9 +45,9 @@ export function createTestProjection(config: Config): TestProjection {
 
 function recorder(settled: Settled): ProjectionSink {
   return {
-    row: (table: Table, _entry: Entry, fields: Uint8Array) => {
+    row: (table: Table, _entry: Entry, { memory, from, to }: RowFields) => {
       settled.table = table
-      settled.fields = fields.slice()
+      settled.fields = memory.bytes.slice(from, to)
     },
     oddity: (_table, _entry, column, code, original) => {
       settled.oddities.push(`${column} ${code}`)

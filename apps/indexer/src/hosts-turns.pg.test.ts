@@ -1,0 +1,115 @@
+// Listings and statuses of several processes, as two states on one database, against one host that counts.
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { listRepos } from './fetch-pages.ts'
+import { createHosts } from './hosts.ts'
+import { unpacedHosts } from './hosts-limits.ts'
+import { otherTurns } from './hosts-turns.ts'
+import { openTestHttp, startTestServer } from './http-test-server.ts'
+import { openState, type State } from './state.ts'
+import { openTestDatabase, type TestDatabase } from './testing-database.ts'
+
+let database: TestDatabase
+const states: State[] = []
+
+beforeEach(async () => {
+  database = await openTestDatabase()
+})
+afterEach(async () => {
+  for (const state of states.splice(0)) await state.end()
+  await database?.close()
+})
+
+async function openProcess({ egress = '', signal = new AbortController().signal } = {}) {
+  const state = await openState(database, { egress })
+  states.push(state)
+  const hosts = createHosts({ now: Date.now, maxInFlight: 8, limits: unpacedHosts })
+  return { hosts, ...otherTurns(hosts, { state, signal }) }
+}
+
+/** As a PDS limits what is not getRepo: so many in a window, told in headers. */
+async function startLimitingHost({ limit, windowMs }: { limit: number; windowMs: number }) {
+  const sent: number[] = []
+  const server = await startTestServer((_request, response) => {
+    const nowMs = Date.now()
+    sent.push(nowMs)
+    const headers = {
+      'content-type': 'application/json',
+      'ratelimit-limit': String(limit),
+      'ratelimit-policy': `${limit};w=${windowMs / 1000}`,
+    }
+    const left = limit - sent.filter((at) => at > nowMs - windowMs).length
+    if (left >= 0) response.writeHead(200, headers).end('{"repos":[]}')
+    else response.writeHead(429, { ...headers, 'retry-after': '1' }).end('{}')
+  })
+  return { ...server, sent, most: () => Math.max(...sent.map((from) => inWindow(sent, from, windowMs))) }
+}
+
+const inWindow = (times: readonly number[], fromMs: number, windowMs: number) =>
+  times.filter((at) => at >= fromMs && at < fromMs + windowMs).length
+
+const list = async (host: string, pages: number, process: Awaited<ReturnType<typeof openProcess>>) => {
+  await using http = openTestHttp()
+  for (let page = 0; page < pages; page++) await listRepos({ host }, { http, ...process })
+}
+
+test('three processes behind one address keep the limit of listings together, also those that have not been told of it', async () => {
+  await using server = await startLimitingHost({ limit: 40, windowMs: 2000 })
+  const first = await openProcess()
+  await list(server.origin, 1, first) // now the limit is known
+  const others = [await openProcess(), await openProcess()]
+  await Promise.all([first, ...others].map((process) => list(server.origin, 20, process)))
+  expect(server.sent).toHaveLength(61)
+  expect(server.most()).toBeLessThanOrEqual(44) // arrivals bunch on a busy machine; by themselves they would send 60
+})
+
+test('turns that several processes take at once are an interval apart, but for the burst after a pause', async () => {
+  const minute = { intervalMs: 60_000, burstMs: 120_000 }
+  for (let process = 0; process < 3; process++) states.push(await openState(database))
+  const take = async (turns: number): Promise<number[]> => {
+    const taken = Array.from({ length: turns }, (_, index) => states[index % 3]?.takeTurn('https://a.example', minute))
+    const waits = (await Promise.all(taken)).map((turn) => turn?.waitMs ?? Number.NaN)
+    return waits.sort((a, b) => a - b).map((ms) => Math.round(ms / 60_000))
+  }
+  expect(await take(6)).toEqual([0, 1, 2, 3, 4, 5])
+  await database.pool.query(`update host_turns set due_at = now() - interval '1 day'`)
+  expect(await take(6)).toEqual([0, 0, 0, 1, 2, 3])
+})
+
+test('behind another address a process has a pace of its own', async () => {
+  await using server = await startLimitingHost({ limit: 1000, windowMs: 100_000 })
+  const one = await openProcess()
+  const other = await openProcess({ egress: 'other' })
+  for (const process of [one, other]) await list(server.origin, 2, process)
+  const { rows } = await database.pool.query('select egress, limits from host_turns order by egress')
+  const limits = { limit: 1000, windowMs: 100_000 }
+  expect(rows).toEqual([
+    { egress: '', limits },
+    { egress: 'other', limits },
+  ])
+})
+
+test('a pause that a host wants for listings is heeded by other processes, and after a restart', async () => {
+  await using server = await startTestServer((_request, response) => {
+    response.writeHead(429, { 'content-type': 'application/json', 'retry-after': '600' }).end('{}')
+  })
+  const first = await openProcess()
+  await expect(list(server.origin, 1, first)).rejects.toMatchObject({ code: 'RateLimited' })
+  await expect
+    .poll(async () => (await database.pool.query('select limits from host_turns')).rows)
+    .toMatchObject([{ limits: { notBefore: expect.any(String), slowed: { scale: 0.7 } } }])
+  for (const state of states.splice(0)) await state.end()
+  const stop = new AbortController()
+  const next = await openProcess({ signal: stop.signal })
+  const turn = next.turn?.(server.origin)
+  await expect.poll(() => next.hosts.nextOther(server.origin)).toMatchObject({ waitMs: expect.any(Number) })
+  const waiting = next.hosts.nextOther(server.origin)
+  expect('waitMs' in waiting && waiting.waitMs).toBeGreaterThan(500_000)
+  stop.abort('stop')
+  await expect(turn).rejects.toBe('stop')
+})
+
+test('paces listings by what the host says of them', async () => {
+  await using server = await startLimitingHost({ limit: 50, windowMs: 1000 })
+  await list(server.origin, 60, await openProcess())
+  expect(server.most()).toBeLessThanOrEqual(55)
+})
