@@ -31,6 +31,7 @@ export interface SideAnswer {
 /** A repo in memory that the database knows, claimed. */
 export interface SideRepo {
   claim: ClaimedRepo
+  /** For ours in memory that its threads share. */
   car: Buffer
 }
 
@@ -89,7 +90,7 @@ async function claimAll({ repos }: StoredRepos): Promise<ClaimedRepo[]> {
 function readCars({ dir, files, repos }: StoredRepos): Map<string, Buffer> {
   const handles = files.map((name) => openSync(join(dir, name), 'r'))
   const cars = repos.map(({ did, file, offset, bytes }): [string, Buffer] => {
-    const car = Buffer.allocUnsafeSlow(bytes)
+    const car = side === 'ours' ? Buffer.from(new SharedArrayBuffer(bytes)) : Buffer.allocUnsafeSlow(bytes)
     for (let done = 0; done < bytes; ) done += readSync(handles[file] ?? -1, car, done, bytes - done, offset + done)
     return [did, car]
   })

@@ -26,6 +26,8 @@ const shown = [
   'max_wal_size',
   'wal_level',
   'checkpoint_timeout',
+  'maintenance_work_mem',
+  'max_parallel_workers',
 ]
 
 export async function openBenchPostgres(): Promise<BenchPostgres> {

@@ -80,11 +80,7 @@ export async function runIndexer({
   // By the launcher, which knows flags and bounds of memory; it becomes Node, under the same pid.
   const child = spawn(path('../../../indexer'), [...command, '--spill-dir', spillDir, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      NODE_COMPILE_CACHE: join(tmpdir(), 'atproto-indexer-bench', 'compile'),
-      ...process.env,
-      NODE_OPTIONS: [process.env.NODE_OPTIONS ?? '', ...nodeArgs].join(' '),
-    },
+    env: { ...compileCacheEnv(), NODE_OPTIONS: [process.env.NODE_OPTIONS ?? '', ...nodeArgs].join(' ') },
   })
   onStart?.(child.pid ?? -1)
   const usage = watchUsage(child)
@@ -107,6 +103,11 @@ export async function runIndexer({
   if (summary.balance.done !== repos) throw new Error(`${summary.balance.done} of ${repos} repos are done`)
   const rows = summary.tables.reduce((sum, { rows }) => sum + rows, 0)
   return { ...(await crawled.promise), repos, rows, summary }
+}
+
+/** As the launcher does it. */
+export function compileCacheEnv(): NodeJS.ProcessEnv {
+  return { NODE_COMPILE_CACHE: join(tmpdir(), 'atproto-indexer-bench', 'compile'), ...process.env }
 }
 
 /** The last look at a process before it ended. */

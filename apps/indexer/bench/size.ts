@@ -51,6 +51,7 @@ interface Step {
   rows: number
   ms: number
   rowsPerSecond: number
+  postgresMicrosPerRow: number
   /** Of 1,000 looks at a page of a key's index, those that Postgres did not find in its own cache. */
   keyMissesPerMille: number
 }
@@ -75,7 +76,7 @@ for (let rows = 0; rows < wanted && stopped === undefined; ) {
   rows += step.rows
   steps.push(step)
   process.stderr.write(
-    `${rows.toLocaleString('en-US')} rows  ${step.rowsPerSecond.toLocaleString('en-US')}/s  ${step.keyMissesPerMille} key misses of 1,000\n`,
+    `${rows.toLocaleString('en-US')} rows  ${step.rowsPerSecond.toLocaleString('en-US')}/s  ${step.postgresMicrosPerRow} µs of Postgres a row  ${step.keyMissesPerMille} key misses of 1,000\n`,
   )
   const free = freeBytes()
   if (free < reserveBytes + stepRows * bytesPerRow + rows * finishBytesPerRow)
@@ -90,9 +91,11 @@ await database.close()
 
 async function measureStep(atLeast: number): Promise<Step> {
   const before = await keyReads(database)
+  const cpuBeforeMs = postgres.cpuMs()
   const startMs = performance.now()
   const rows = await load(atLeast)
   const ms = performance.now() - startMs
+  const postgresMs = postgres.cpuMs() - cpuBeforeMs
   const after = await keyReads(database)
   const reads = after.reads - before.reads
   const looks = reads + after.hits - before.hits
@@ -100,6 +103,7 @@ async function measureStep(atLeast: number): Promise<Step> {
     rows,
     ms: Math.round(ms),
     rowsPerSecond: Math.round((rows * 1000) / ms),
+    postgresMicrosPerRow: Number(((postgresMs * 1000) / rows).toFixed(2)),
     keyMissesPerMille: Number(((reads * 1000) / Math.max(1, looks)).toFixed(2)),
   }
 }

@@ -26,6 +26,8 @@ export interface IndexSetup {
   verify: 'full' | 'structure'
   /** Fetched CARs are kept there, or CARs are read from there and nobody is asked. */
   archive?: { dir: string; use: 'keep' | 'read' } | undefined
+  /** CARs that are in memory already, shared by all threads; for these nobody is asked. */
+  cars?: ReadonlyMap<string, Uint8Array>
 }
 
 export type ToThread =
