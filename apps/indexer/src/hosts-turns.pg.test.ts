@@ -90,7 +90,7 @@ test('behind another address a process has a pace of its own', async () => {
 
 test('a pause that a host wants for listings is heeded by other processes, and after a restart', async () => {
   await using server = await startTestServer((_request, response) => {
-    response.writeHead(429, { 'content-type': 'application/json', 'retry-after': '600' }).end('{}')
+    response.writeHead(429, { 'content-type': 'application/json', 'retry-after': '3000' }).end('{}')
   })
   const first = await openProcess()
   await expect(list(server.origin, 1, first)).rejects.toMatchObject({ code: 'RateLimited' })
@@ -103,9 +103,25 @@ test('a pause that a host wants for listings is heeded by other processes, and a
   const turn = next.turn?.(server.origin)
   await expect.poll(() => next.hosts.nextOther(server.origin)).toMatchObject({ waitMs: expect.any(Number) })
   const waiting = next.hosts.nextOther(server.origin)
-  expect('waitMs' in waiting && waiting.waitMs).toBeGreaterThan(500_000)
+  expect('waitMs' in waiting && waiting.waitMs).toBeGreaterThan(2_000_000)
   stop.abort('stop')
   await expect(turn).rejects.toBe('stop')
+})
+
+test('one that wants a day of silence is not waited for, in this run or the next', async () => {
+  let asked = 0
+  await using server = await startTestServer((_request, response) => {
+    asked++
+    response.writeHead(429, { 'content-type': 'application/json', 'retry-after': '86400' }).end('{}')
+  })
+  const process = await openProcess()
+  for (let times = 0; times < 2; times++)
+    await expect(list(server.origin, 1, process)).rejects.toMatchObject({ code: 'RateLimited' })
+  await expect
+    .poll(async () => (await database.pool.query('select limits from host_turns')).rows[0]?.limits)
+    .not.toBe(null)
+  await expect(list(server.origin, 1, await openProcess())).rejects.toMatchObject({ code: 'RateLimited' })
+  expect(asked).toBe(1)
 })
 
 test('paces listings by what the host says of them', async () => {

@@ -139,6 +139,7 @@ class Scheduler {
     const bucket = host[kind]
     bucket.learn(rateLimit, requestedAtMs, nowMs)
     if (status === 429) bucket.refuse(rateLimit, requestedAtMs, nowMs)
+    else if (status === 503 && rateLimit.retryAfterMs !== undefined) bucket.pause(rateLimit.retryAfterMs, nowMs)
     this.file(host, nowMs)
   }
 
