@@ -140,6 +140,15 @@ describe('the scheduler', () => {
     expect(hosts.nextOther(b)).toEqual({ waitMs: 31_000 })
   })
 
+  it('counts what other hosts redirect to a host, so that its limit holds', () => {
+    const { hosts } = open()
+    hosts.setWork(a, 10)
+    for (let request = 0; request < 100; request++)
+      hosts.seen({ origin: a, kind: 'repo', status: 200, rateLimit: {}, requestedAtMs: 0, isRedirected: true })
+    const next = hosts.next()
+    expect('waitMs' in next ? next.waitMs : 0).toBeGreaterThan(4_500)
+  })
+
   it('leaves a host alone for as long as a 503 says, and goes on at the same pace', () => {
     const { hosts } = open()
     hosts.setWork(a, 10)
