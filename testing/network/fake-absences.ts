@@ -11,6 +11,10 @@ export class Absences {
     this.#absent.set(did, isDeleted)
   }
 
+  isDeleted(did: string): boolean {
+    return this.#absent.get(did) === true
+  }
+
   delete(did: string): void {
     this.#absent.delete(did)
   }

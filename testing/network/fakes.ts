@@ -25,6 +25,7 @@ export interface FakeNetwork extends DemoNetwork {
   edit(account: DemoAccount, random: Random): void
   /** The account is deleted: its host does not know it any more, and no listing has it. */
   remove(account: DemoAccount): void
+  isRemoved(account: DemoAccount): boolean
   /** Listings leave the account out from now on, or no longer. */
   omit(account: DemoAccount, isOmitted?: boolean): void
   /** What the server would answer by itself. */
@@ -153,6 +154,7 @@ export async function startFakeNetwork(options: DemoNetworkOptions = {}): Promis
       edits.edit(account, recordsOf(account), { random, signingKey: demo.signingKey(account) })
     },
     remove: ({ did }) => absences.set(did, true),
+    isRemoved: ({ did }) => absences.isDeleted(did),
     omit: ({ did }, isOmitted = true) => (isOmitted ? absences.set(did, false) : absences.delete(did)),
     handle,
     intercept: undefined,

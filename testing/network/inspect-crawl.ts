@@ -15,13 +15,17 @@ export async function inspectCrawl(
 ): Promise<string[]> {
   const differences: string[] = []
   const outcomes = await readOutcomes(database)
-  for (const { did, status, relayKnows } of network.accounts) {
+  for (const account of network.accounts) {
+    const { did, status, relayKnows } = account
     const isListed = !relayKnows || (source === 'relay,hosts' && status !== 'deleted')
     const wanted = status === 'active' ? 'done' : isListed ? 'gone' : undefined
     const { state, code } = outcomes.get(did) ?? {}
-    if (state !== wanted) differences.push(`${did} is ${state} (${code}), not ${wanted}`)
+    if (network.isRemoved(account)) {
+      // Nobody has listed it, or it was listed and is no more.
+      if (state !== undefined && state !== 'gone') differences.push(`${did} is ${state} (${code}), but was deleted`)
+    } else if (state !== wanted) differences.push(`${did} is ${state} (${code}), not ${wanted}`)
   }
-  const active = network.accounts.filter(({ status }) => status === 'active')
+  const active = network.accounts.filter((account) => account.status === 'active' && !network.isRemoved(account))
   const unfinished = await database.pool.query(
     `select did, state, host_id, claim, retry_at, attempts, error_code from repos where state not in ('done', 'gone')`,
   )

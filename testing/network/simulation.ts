@@ -1,4 +1,4 @@
-// A whole crawl under fire, from a seed: hosts, relay and directory fail at random, hosts die, accounts move and go on
+// A whole crawl under fire, from a seed: hosts, relay and directory fail at random, hosts die, accounts move, are deleted and go on
 // writing, and the indexer, its database, or both are killed. When it was let finish, the tables must equal the truth.
 // The seed fixes who lives where, what fails and when blows fall; the machine's timing decides what they hit.
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -62,11 +62,15 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
     let kills = 0
     for (let blow = 0; blow < (options.kills ?? 6); blow++) {
       if (await runUntilBlow(world, weather)) kills++
-      for (const account of network.accounts) if (weather.chance(0.1)) network.edit(account, weather)
+      for (const account of network.accounts) {
+        if (weather.chance(0.1)) network.edit(account, weather)
+        if (weather.chance(0.02)) network.remove(account)
+      }
     }
     const differences = await finish(world)
-    // A pass that was interrupted goes on behind repos that were edited since: those are the next pass's.
-    differences.push(...(await finish(world)))
+    // A pass that was interrupted goes on behind repos that were edited or deleted since: those are the next pass's. What the
+    // directory did not answer of deleted ones is asked by the run after that.
+    for (let passes = 0; passes < 2; passes++) differences.push(...(await finish(world)))
     differences.push(...(await inspect(world)))
     const { accounts } = network
     let records = 0

@@ -107,6 +107,8 @@ describe('readDidDocument', () => {
       service: [{ ...current.service[0], serviceEndpoint }],
     })
     expect(readDidDocument(did, document('https://PDS.example:443/path?x#y')).host).toBe('https://pds.example')
+    expect(readDidDocument(did, document('https://pds.example.')).host).toBe('https://pds.example')
+    expect(() => readDidDocument(did, document('https://pds.example..'))).toThrow(/usable service/)
     expect(readDidDocument(did, document('http://127.0.0.1:2583'), { allowHttp: true }).host).toBe(
       'http://127.0.0.1:2583',
     )

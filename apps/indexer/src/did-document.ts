@@ -43,11 +43,14 @@ function findById(list: unknown, did: string, fragment: string): Record<string, 
   return undefined
 }
 
+/** Of an http(s) URL; a name with a dot behind it is the same host. */
 export function readOrigin(value: unknown, allowHttp: boolean): string | undefined {
   const url = typeof value === 'string' && value.length <= 512 ? URL.parse(value) : null
   if (url === null) return undefined
   if (url.protocol !== 'https:' && !(allowHttp && url.protocol === 'http:')) return undefined
-  return url.hostname === '' || url.username !== '' || url.password !== '' ? undefined : url.origin
+  url.hostname = url.hostname.replace(/\.$/, '')
+  const isUsable = url.hostname !== '' && !url.hostname.endsWith('.') && url.username === '' && url.password === ''
+  return isUsable ? url.origin : undefined
 }
 
 function readKey({ type, publicKeyMultibase: text }: Record<string, unknown>): string | undefined {

@@ -16,6 +16,9 @@ test.each([
   'metadata',
   'a.1',
   '-:-',
+  '[::ffff:7f00:1]',
+  'pds.example.com..',
+  'localhost.',
 ])('a stranger cannot name %s as a host', (hostname) => {
   expect(originOf(host(hostname), false)).toBeUndefined()
 })
@@ -23,6 +26,11 @@ test.each([
 test('a name is asked by https, and one that the relay has banned not at all', () => {
   expect(originOf(host('pds.example.com'), false)).toBe('https://pds.example.com')
   expect(originOf(host('pds.example.com', 'banned'), false)).toBeUndefined()
+})
+
+test('a host is one host, however it is spelled', () => {
+  for (const hostname of ['PDS.example.com', 'pds.example.com.', 'pds.example.com:443'])
+    expect(originOf(host(hostname), false)).toBe('https://pds.example.com')
 })
 
 test('in networks of our own loopback is asked by http, and ports are permitted', () => {

@@ -2,6 +2,7 @@
 // in `repos`. Reaches accounts that the relay leaves out. Each host has a cursor of its own, so a pass that was interrupted goes on
 // host by host; a host that cannot be listed is left to the next run. Hosts are strangers: what they list is bounded.
 import { CursorWatch } from './cursor-watch.ts'
+import { readOrigin } from './did-document.ts'
 import type { DiscoverContext, Source } from './discover.ts'
 import { errorClass } from './errors.ts'
 import { type ListedHost, listHosts, listRepos } from './fetch-pages.ts'
@@ -79,7 +80,8 @@ async function readHosts(source: HostsSource, { retry, signal, log }: DiscoverCo
     for (const host of page.rows) {
       const origin = originOf(host, fetch.http.allowPrivateHosts)
       if (origin === undefined || (accountsOf.size >= maxHosts && !accountsOf.has(origin))) left++
-      else if (!except.has(origin)) accountsOf.set(origin, host.accountCount ?? 0)
+      else if (!except.has(origin))
+        accountsOf.set(origin, Math.max(host.accountCount ?? 0, accountsOf.get(origin) ?? 0)) // in two spellings, perhaps
     }
     left += page.refused
     cursor = page.rows.length === 0 || left > maxHosts ? undefined : page.cursor
@@ -95,9 +97,9 @@ async function readHosts(source: HostsSource, { retry, signal, log }: DiscoverCo
 export function originOf({ hostname, status }: ListedHost, allowPrivateHosts: boolean): string | undefined {
   if (status === 'banned') return undefined
   const isLocal = allowPrivateHosts && isLoopbackName(hostname.replace(/:\d+$/, ''))
-  const url = URL.parse(`${isLocal ? 'http' : 'https'}://${hostname}`)
-  const isName = url?.port === '' && /\.[a-z][a-z0-9-]*$/.test(url.hostname) // no address, and no name of the local network
-  return isName || allowPrivateHosts ? url?.origin : undefined
+  const origin = readOrigin(`${isLocal ? 'http' : 'https'}://${hostname}`, allowPrivateHosts)
+  const isName = /^https:\/\/[^:]+\.[a-z][a-z0-9-]*$/.test(origin ?? '') // no address, no port, no name of the local network
+  return isName || allowPrivateHosts ? origin : undefined
 }
 
 /** Counts in `hosts` what becomes of each; gives the failures by code. */

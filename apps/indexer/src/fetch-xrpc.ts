@@ -20,6 +20,8 @@ export interface FetchContext {
 export interface ResponseSeen {
   /** The origin that answered: not always the one that was asked. */
   origin: string
+  /** Another one had led there: no turn was taken for it. */
+  isRedirected: boolean
   /** A PDS keeps one bucket for getRepo and one for the rest. */
   kind: 'repo' | 'other'
   status: number
@@ -49,7 +51,14 @@ export async function askXrpc(request: XrpcRequest, context: FetchContext): Prom
     onBytes,
     onResponse: ({ url, status, headers }) => {
       rateLimit = readRateLimit(headers, Date.now())
-      onResponse?.({ origin: url.origin, kind, status, rateLimit, requestedAtMs })
+      onResponse?.({
+        origin: url.origin,
+        isRedirected: url.origin !== request.host,
+        kind,
+        status,
+        rateLimit,
+        requestedAtMs,
+      })
     },
   })
   if (answer.status !== 200) throw await refusal(request, answer, rateLimit)

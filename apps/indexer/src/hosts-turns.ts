@@ -1,9 +1,11 @@
 // Waits until a host may be asked for something other than a repo: listings, statuses. In: the scheduler, and the turns that all
 // processes behind an address share. Out: what a `FetchContext` wants of its pace. Repos do not come this way: their loop asks `next`.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { IndexerError } from './errors.ts'
 import type { FetchContext } from './fetch-xrpc.ts'
 import type { Hosts } from './hosts.ts'
 import { asLimits, fromLimits } from './hosts-memory.ts'
+import { maxDelayMs } from './retry-policy.ts'
 import type { State } from './state.ts'
 
 export interface OtherTurnsOptions {
@@ -24,6 +26,13 @@ export function otherTurns(
       if (seen.kind === 'other') turns.tell(seen.origin)
     },
   }
+}
+
+/** As if it had said so again: whoever wants to ask it decides what becomes of that. */
+function leftAlone(origin: string, waitMs: number): IndexerError {
+  const retryAtMs = Date.now() + waitMs
+  const message = `${origin} wants to be left alone until ${new Date(retryAtMs).toISOString()}`
+  return new IndexerError('RateLimited', message, { details: { retryAtMs } })
 }
 
 const longestWaitMs = 60_000
@@ -52,6 +61,7 @@ class OtherTurns {
     await this.#sleep(await this.#reserve(origin))
     // Our own requests obey a cool-down and what an answer has said meanwhile.
     for (let next = this.#hosts.nextOther(origin); 'waitMs' in next; next = this.#hosts.nextOther(origin)) {
+      if (next.waitMs !== undefined && next.waitMs > maxDelayMs) throw leftAlone(origin, next.waitMs)
       // Looked at again after a minute at the latest: what is known of a host may change while we wait.
       await this.#sleep(Math.min(next.waitMs ?? longestWaitMs, longestWaitMs))
     }

@@ -140,6 +140,28 @@ describe('the scheduler', () => {
     expect(hosts.nextOther(b)).toEqual({ waitMs: 31_000 })
   })
 
+  it('counts what other hosts redirect to a host, so that its limit holds', () => {
+    const { hosts } = open()
+    hosts.setWork(a, 10)
+    for (let request = 0; request < 100; request++)
+      hosts.seen({ origin: a, kind: 'repo', status: 200, rateLimit: {}, requestedAtMs: 0, isRedirected: true })
+    const next = hosts.next()
+    expect('waitMs' in next ? next.waitMs : 0).toBeGreaterThan(4_500)
+  })
+
+  it('leaves a host alone for as long as a 503 says, and goes on at the same pace', () => {
+    const { hosts } = open()
+    hosts.setWork(a, 10)
+    const before = hosts.describe()[0]?.requestsPerSecond
+    const seen = { origin: a, kind: 'repo', requestedAtMs: 0 } as const
+    hosts.seen({ ...seen, status: 503, rateLimit: {} })
+    hosts.seen({ ...seen, status: 500, rateLimit: { retryAfterMs: 900_000 } })
+    expect(hosts.next()).toEqual({ origin: a })
+    hosts.seen({ ...seen, status: 503, rateLimit: { retryAfterMs: 60_000 } })
+    expect(hosts.next()).toEqual({ waitMs: 60_000 })
+    expect(hosts.describe()[0]?.requestsPerSecond).toBe(before)
+  })
+
   it('takes back a turn that was not used', () => {
     const { hosts, take } = open()
     hosts.setWork(a, true)

@@ -29,6 +29,8 @@ export interface SeenAnswer {
   status: number
   rateLimit: RateLimit
   requestedAtMs: number
+  /** Another host had led there. */
+  isRedirected?: boolean
 }
 
 export interface OtherPace {
@@ -132,13 +134,15 @@ class Scheduler {
     return { origin }
   }
 
-  seen({ origin, kind, status, rateLimit, requestedAtMs }: SeenAnswer): void {
+  seen({ origin, kind, status, rateLimit, requestedAtMs, isRedirected }: SeenAnswer): void {
     const host = this.hosts.get(origin)
     if (!host) return
     const nowMs = this.now()
     const bucket = host[kind]
+    if (isRedirected) bucket.take(nowMs) // the host has counted it
     bucket.learn(rateLimit, requestedAtMs, nowMs)
     if (status === 429) bucket.refuse(rateLimit, requestedAtMs, nowMs)
+    else if (status === 503 && rateLimit.retryAfterMs !== undefined) bucket.pause(rateLimit.retryAfterMs, nowMs)
     this.file(host, nowMs)
   }
 

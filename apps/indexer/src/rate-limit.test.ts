@@ -34,6 +34,12 @@ describe('readRateLimit', () => {
     })
   })
 
+  it('believes no reset behind the end of the window, as in milliseconds or by a clock that is ahead', () => {
+    const policy = { 'ratelimit-policy': '100;w=60' }
+    for (const reset of ['45000', String(hostSeconds + 7200)])
+      expect(readRateLimit({ ...policy, 'ratelimit-reset': reset }, nowMs).resetMs).toBe(60_000)
+  })
+
   it('reads the combined drafts', () => {
     expect(readRateLimit({ ratelimit: 'limit=100, remaining=50, reset=5' }, nowMs)).toEqual({
       limit: 100,

@@ -27,7 +27,8 @@ export function readRateLimit(headers: HeaderMap, nowMs: number): RateLimit {
   const limit = number(headers, 'limit') ?? parameter(combined, 'limit') ?? parameter(policy, 'q') ?? leading(policy)
   const remaining = number(headers, 'remaining') ?? parameter(combined, 'remaining') ?? parameter(combined, 'r')
   const reset = number(headers, 'reset') ?? parameter(combined, 'reset') ?? parameter(combined, 't')
-  const windowSeconds = parameter(policy, 'w')
+  const windowSeconds = parameter(policy, 'w') ?? 0
+  const windowMs = windowSeconds > 0 ? windowSeconds * 1000 : undefined
   const retryAfter = text(headers, 'retry-after')
   const needsClock = reset !== undefined || retryAfter !== undefined
   const hostNowMs = needsClock ? hostClock(text(headers, 'date'), nowMs) : nowMs
@@ -35,8 +36,8 @@ export function readRateLimit(headers: HeaderMap, nowMs: number): RateLimit {
   return {
     ...(limit !== undefined && limit > 0 ? { limit } : {}),
     ...(remaining !== undefined ? { remaining } : {}),
-    ...(reset !== undefined ? { resetMs: untilReset(reset, hostNowMs) } : {}),
-    ...(windowSeconds !== undefined && windowSeconds > 0 ? { windowMs: windowSeconds * 1000 } : {}),
+    ...(reset !== undefined ? { resetMs: Math.min(untilReset(reset, hostNowMs), windowMs ?? maxRetryAfterMs) } : {}),
+    ...(windowMs !== undefined ? { windowMs } : {}),
     ...(retryAfterMs !== undefined ? { retryAfterMs } : {}),
   }
 }

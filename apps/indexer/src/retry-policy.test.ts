@@ -35,6 +35,13 @@ test('only errors of class retry are tried again, and not for ever', async () =>
   expect(asked).toBe(4)
 })
 
+test('a host that wants to be left alone for a day is not waited for', async () => {
+  const { signal } = new AbortController()
+  const retryAtMs = Date.now() + 24 * 3_600_000
+  const ask = () => Promise.reject(new IndexerError('RateLimited', 'tomorrow', { details: { retryAtMs } }))
+  await expect(withRetries(ask, policy, { signal })).rejects.toThrow('tomorrow')
+})
+
 test('the patience with a dead host is what the waits of one repo add up to', () => {
   expect(patienceMs({ baseDelayMs: 1000, maxAttempts: 4 })).toBe(1000 + 2000 + 4000)
 })

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorClass, IndexerError } from './errors.ts'
 
-const maxDelayMs = 3_600_000
+export const maxDelayMs = 3_600_000
 
 export interface RetryPolicy {
   baseDelayMs: number
@@ -37,7 +37,10 @@ export function failedRetryAt(): Date {
   return new Date(Date.now() + failedRetryMs)
 }
 
-/** Runs `ask` until it answers, its error is not of class `retry`, or `maxAttempts` are used up; then throws the last error. */
+/**
+ * Runs `ask` until it answers, its error is not of class `retry`, `maxAttempts` are used up, or a host wants to be left alone for more
+ * than an hour; then throws the last error.
+ */
 export async function withRetries<T>(
   ask: () => Promise<T>,
   policy: RetryPolicy,
@@ -49,6 +52,7 @@ export async function withRetries<T>(
     } catch (error) {
       if (signal.aborted || errorClass(error) !== 'retry' || attempts >= policy.maxAttempts) throw error
       const delayMs = Math.max(0, retryAt(attempts, policy, error).getTime() - Date.now())
+      if (delayMs > 1.25 * maxDelayMs) throw error
       onRetry?.(error, delayMs)
       await sleep(delayMs, undefined, { signal })
     }

@@ -29,6 +29,9 @@ describe('isPublicAddress', () => {
     '2002:7f00:1::',
     '2001:db8::1',
     '100::1',
+    '::7f00:1', // 127.0.0.1 in a form of long ago
+    '4000::1',
+    'fe80::1%eth0',
     'no address',
   ])('refuses %s', (address) => expect(isPublicAddress(address)).toBe(false))
 

@@ -10,8 +10,9 @@ import { IndexerError } from './errors.ts'
 export function isPublicAddress(address: string): boolean {
   if (!ipaddr.isValid(address)) return false
   const parsed = ipaddr.process(address) // an IPv4-mapped IPv6 address becomes the IPv4 address that it reaches
-  if (parsed.range() === 'unicast') return true
-  if (!(parsed instanceof ipaddr.IPv6) || !parsed.match(nat64)) return false
+  if (!(parsed instanceof ipaddr.IPv6)) return parsed.range() === 'unicast'
+  if (parsed.range() === 'unicast') return parsed.match(globalUnicast) // what is not assigned counts as unicast too
+  if (!parsed.match(nat64)) return false
   return isPublicAddress(parsed.toByteArray().slice(12).join('.')) // how an IPv6-only machine reaches an IPv4 host
 }
 
@@ -43,6 +44,7 @@ export function publicLookup(lookup: LookupFunction): LookupFunction {
   }
 }
 
+const globalUnicast = ipaddr.IPv6.parseCIDR('2000::/3')
 const nat64 = ipaddr.IPv6.parseCIDR('64:ff9b::/96')
 
 function isLocalName(name: string): boolean {

@@ -7,6 +7,7 @@ test.each([
   ['relay', { kind: 'relay' }],
   ['hosts', { kind: 'hosts' }],
   ['host=https://pds.example.com/path', { kind: 'host', origin: 'https://pds.example.com' }],
+  ['host=https://PDS.example.com.:443', { kind: 'host', origin: 'https://pds.example.com' }],
   ['collection=app.bsky.feed.post', { kind: 'collection', nsid: 'app.bsky.feed.post' }],
   ['file=/tmp/a=b.txt', { kind: 'file', path: '/tmp/a=b.txt' }],
 ])('%s is a source', (text, spec) => {

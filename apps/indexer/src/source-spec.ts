@@ -1,5 +1,6 @@
 // What one `--source` says, as text in and checked out: relay, hosts, host=URL, collection=NSID or file=PATH. Pure.
 import { resolve } from 'node:path'
+import { readOrigin } from './did-document.ts'
 
 export type SourceSpec =
   | { kind: 'relay' }
@@ -14,8 +15,8 @@ export function parseSource(text: string): SourceSpec {
   if (kind === 'relay' && value === undefined) return { kind }
   if (kind === 'hosts' && value === undefined) return { kind }
   if (kind === 'host' && value) {
-    const url = URL.parse(value)
-    if (url?.protocol === 'https:' || url?.protocol === 'http:') return { kind, origin: url.origin }
+    const origin = readOrigin(value, true)
+    if (origin) return { kind, origin }
     throw new Error(`"${text}" needs an http(s) URL, such as host=https://pds.example.com`)
   }
   if (kind === 'collection' && value) {
