@@ -1,5 +1,6 @@
 // The verb `run`: opens everything that a crawl needs, in order, crawls, and closes it in the reverse order.
 // Input: options; output: the summary of what the database holds now and the exit code.
+import { access, constants } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
 import { removeStaleSpills } from 'repo-stream'
@@ -35,7 +36,7 @@ import { RunMetrics } from './run-metrics.ts'
 import { showProgress, summarize } from './run-status.ts'
 import { confirmSchema } from './schema.ts'
 import { checkNames } from './source-names.ts'
-import { createSources } from './sources.ts'
+import { checkServers, createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
 import { version } from './version.ts'
 import { openWriter, type Writer } from './write.ts'
@@ -81,9 +82,11 @@ export interface RunOutcome {
 /** Throws what stops a run, with its code; an interruption is no error, the summary says so. */
 export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
   checkNames(options.names ?? [])
+  checkServers(options)
   const config = await loadConfig({ path: options.config, collections: options.collections })
   const spillDir = spillFolder(options)
   await removeStaleSpills(spillDir)
+  await access(spillDir, constants.W_OK) // else every large repo would fail, hours from now
   const archive = options.archive
   if (archive !== undefined) await openArchive(archive)
   await using opened = await openCrawlDatabase(options, { config, log: io.log })
@@ -181,7 +184,10 @@ async function crawlShown(options: RunOptions, parts: Parts, io: RunIo): Promise
     { ...assemble(options, parts, { ...crawlIo, pool, directory, saveHosts: memory.save }), stop },
     parts.progress,
   )
-  io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
+  const { repos, rows, elapsedMs: ms } = parts.metrics
+  const unlisted = parts.progress.unlisted.length
+  if (unlisted === 0) io.log.info({ repos, rows, ms }, 'crawl complete')
+  else io.log.warn({ repos, rows, ms, unlisted }, 'crawled, but sources were not read to their end')
 }
 
 function startPool(
