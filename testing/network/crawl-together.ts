@@ -17,11 +17,6 @@ export interface Member {
   readonly args?: readonly string[]
 }
 
-export interface Together {
-  readonly members: readonly RunningIndexer[]
-  readonly ended: Promise<RunResult[]>
-}
-
 const runTimeoutMs = 90_000
 
 /** Runs `use` beside them, if it is given; ends all of them with it. */

@@ -78,6 +78,14 @@ test('a database of a newer version is left alone', async () => {
   }
 })
 
+test.each([['--relay'], ['--plc'], ['--collection-directory'], ['--source', 'host=']])(
+  'http is asked only of a network of our own: %s %s',
+  async (flag, prefix = '') => {
+    const args = ['run', '--database', database.url, flag, `${prefix}http://server.example`]
+    await refused(args, 'BadUsage', /server\.example .*--allow-private-hosts/)
+  },
+)
+
 test('a folder that cannot be used is named', async () => {
   await refused(['run', '--data-dir', join(dir, 'a-file')], 'FileUnusable', /a-file/)
   await refused(['run', '--data-dir', dir, '--spill-dir', join(dir, 'a-file')], 'FileUnusable', /a-file/)

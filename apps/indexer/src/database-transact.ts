@@ -7,7 +7,7 @@ import { databaseTrouble, sqlState } from './database-errors.ts'
 import { IndexerError } from './errors.ts'
 
 /** A restart of Postgres with crash recovery takes seconds; a fail-over of a managed one up to a minute or two. */
-export const databaseWaitMs = 180_000
+const databaseWaitMs = 180_000
 const conflictRetries = 10
 
 export interface TransactOptions {

@@ -2,7 +2,9 @@
 // gives. `DOCS=write npx vitest run apps/indexer/src/docs.test.ts` writes them.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { RepoStreamError, type RepoStreamErrorCode } from 'repo-stream'
 import { expect, test } from 'vitest'
+import { errorClass } from './errors.ts'
 import { describeDefault, optionTable } from './options.ts'
 import { repoStates, repoTransitions } from './repo-states.ts'
 
@@ -79,11 +81,15 @@ function optionList(): string {
   return ['| flag | variable | default | what it is |\n', '| --- | --- | --- | --- |\n', ...lines].join('')
 }
 
-/** The doc comment above each code of errors.ts is its manual. */
+/** The doc comment above each code, of ours and of repo-stream's, is its manual. */
 function codeList(): string {
   const source = readFileSync(join(import.meta.dirname, 'errors.ts'), 'utf8')
   const table = source.slice(source.indexOf('export const errorCodes'), source.indexOf('} as const'))
-  const codes = [...table.matchAll(/\/\*\* ([\s\S]*?) \*\/\s+(\w+): '([\w-]+)'/g)]
+  const codes: string[][] = [...table.matchAll(/\/\*\* ([\s\S]*?) \*\/\s+(\w+): '([\w-]+)'/g)]
+  const walk = readFileSync(join(root, 'packages/repo-stream/src/errors.ts'), 'utf8')
+  for (const [, comment = '', code = ''] of walk.matchAll(/\/\*\* (.*?) \*\/\n {2}\| '(\w+)'/g)) {
+    codes.push(['', comment, code, errorClass(new RepoStreamError(code as RepoStreamErrorCode, '')) ?? 'bug'])
+  }
   return [
     '| code | class | what it means, what to do |\n| --- | --- | --- |\n',
     ...codes.map(

@@ -63,8 +63,6 @@ export const errorCodes = {
   BadSignature: 'fail-repo',
   /** Two fetches gave different blocks for the same records. The repo is changing or its host lies; tried again. */
   RepoUnstable: 'retry',
-  /** A walk needed the disk and the disk had no room. Free some or set `--spill-dir`; the repo is tried again. */
-  SpillDiskFull: 'retry',
 
   // The archive: archive.ts, reproject.ts.
   /** The disk of the archive is full, or its folder cannot be written. Make room and start again, or go on without `--archive`: nothing is lost. */

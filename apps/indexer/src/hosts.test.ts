@@ -118,7 +118,7 @@ describe('the scheduler', () => {
   it('does not blame a host for what is not its fault', () => {
     const { hosts, take } = open({ limits: unpacedHosts })
     hosts.setWork(a, 1000)
-    const blameless = ['RepoNotFound', 'XrpcRefused', 'SpillDiskFull', 'RateLimited', 'DatabaseUnavailable'] as const
+    const blameless = ['RepoNotFound', 'XrpcRefused', 'WriteInterrupted', 'RateLimited', 'DatabaseUnavailable'] as const
     for (let round = 0; round < 100; round++) {
       take()
       for (const code of blameless) hosts.finished(a, { error: new IndexerError(code, 'x') })

@@ -42,10 +42,12 @@ test('hosts are shown while they are listed, and at the end what became of each 
     sources,
     tables: [],
     rejects: [],
+    unlisted: [],
     peakHeldBytes: 0,
     peakRssBytes: 0,
     interrupted: false,
   })
+  expect(page).toMatch(/^The crawl is complete\./)
   expect(page).toContain(
     'sources  hosts of https://relay.test  1,204,311 listed, 1,980 of 2,010 hosts, 30 unreachable\n         file /tmp/dids  490 listed, 3 of no use\n',
   )
@@ -74,12 +76,15 @@ test('the summary adds up to what was discovered', () => {
       { name: 'post', rows: 20_400 },
     ],
     rejects: [{ code: 'InvalidCbor', records: 3 }],
+    unlisted: [{ source: 'relay https://relay.test', code: 'HostError' }],
     peakHeldBytes: 1024,
     peakRssBytes: 200 * 1024 * 1024,
     interrupted: false,
   })
   expect(page).toContain('5,310 discovered = 1,204 done + 39 gone + 2 failed + 1 retry + 4,000 waiting + 64 working')
   expect(page).toContain('rejects  InvalidCbor  3')
+  expect(page).toMatch(/^Not complete: /)
+  expect(page).toContain('unlisted relay https://relay.test  HostError\n')
 })
 
 test('sizes and durations carry their unit', () => {

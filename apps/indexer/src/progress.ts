@@ -72,6 +72,8 @@ export interface Summary extends Status {
   tables: readonly { name: string; rows: number }[]
   /** Rejected records over the whole database, by code. */
   rejects: readonly { code: string; records: number }[]
+  /** Sources that could not be read to their end, with the code of why: there may be repos that nobody has heard of. */
+  unlisted: readonly { source: string; code: string }[]
   peakHeldBytes: number
   peakRssBytes: number
   interrupted: boolean
@@ -86,7 +88,7 @@ export function renderSummary(summary: Summary): string {
     .join(' + ')
   const width = Math.max(0, ...summary.tables.map((table) => table.name.length))
   const lines = [
-    summary.interrupted ? 'Stopped; the same command goes on from here.' : 'The crawl is complete.',
+    headline(summary),
     '',
     `repos    ${count(balance.discovered)} discovered = ${states}`,
     `rows     ${count(summary.tables.reduce((sum, table) => sum + table.rows, 0))}`,
@@ -94,6 +96,10 @@ export function renderSummary(summary: Summary): string {
       table.rows > 0 ? `         ${table.name.padEnd(width)}  ${count(table.rows).padStart(12)}` : [],
     ),
     ...summary.sources.map((source, index) => `${(index === 0 ? 'sources' : '').padEnd(8)} ${describeSource(source)}`),
+    ...list(
+      'unlisted',
+      summary.unlisted.map(({ source, code }) => [source, code]),
+    ),
     ...list(
       'rejects',
       summary.rejects.map((reject) => [reject.code, reject.records]),
@@ -104,6 +110,12 @@ export function renderSummary(summary: Summary): string {
     `memory   ${size(summary.peakHeldBytes)} held at most, ${size(summary.peakRssBytes)} of the process`,
   ]
   return `${lines.join('\n')}\n`
+}
+
+function headline({ interrupted, unlisted }: Summary): string {
+  if (interrupted) return 'Stopped; the same command goes on from here.'
+  if (unlisted.length === 0) return 'The crawl is complete.'
+  return 'Not complete: what was listed is crawled, but not every source was read to its end. The same command goes on from here.'
 }
 
 /** `file /tmp/dids  490 listed, 3 of no use`; `hosts of https://relay.example  1,204,311 listed, 1,980 of 2,010 hosts, 30 unreachable` */
@@ -120,8 +132,11 @@ function hostsOf({ listed, known, unreachable }: NonNullable<SourceProgress['hos
   return `${count(listed)} of ${count(known)} hosts${unreachable > 0 ? `, ${count(unreachable)} unreachable` : ''}`
 }
 
-function list(title: string, items: readonly (readonly [string, number])[]): string[] {
-  return items.map(([name, value], index) => `${(index === 0 ? title : '').padEnd(8)} ${name}  ${count(value)}`)
+function list(title: string, items: readonly (readonly [string, number | string])[]): string[] {
+  return items.map(([name, value], index) => {
+    const shown = typeof value === 'number' ? count(value) : value
+    return `${(index === 0 ? title : '').padEnd(8)} ${name}  ${shown}`
+  })
 }
 
 function errorCount(status: Status): number {

@@ -166,10 +166,5 @@ export const repoTransitions: Record<RepoState, Record<RepoEvent, RepoState | nu
   },
 }
 
-/** The states in which an event means something, for a statement's `state in (...)`. */
-export function statesThatTake(event: RepoEvent): RepoState[] {
-  return repoStates.filter((state) => repoTransitions[state][event] !== null)
-}
-
 /** Repos by state, and how many there are in all: the sum of the states, always (I3). */
 export type Balance = Record<RepoState | 'discovered', number>

@@ -1,5 +1,6 @@
 // What `run` does once its first thread has started: opens everything that a crawl needs, in order, crawls, and closes it in the
 // reverse order. Input: options; output: the summary of what the database holds now and the exit code.
+import { access, constants } from 'node:fs/promises'
 import type { Worker } from 'node:worker_threads'
 import { removeStaleSpills } from 'repo-stream'
 import { adviseExport } from './advise-export.ts'
@@ -33,7 +34,7 @@ import { RunMetrics } from './run-metrics.ts'
 import { showProgress, summarize } from './run-status.ts'
 import { confirmSchema } from './schema.ts'
 import { checkNames } from './source-names.ts'
-import { createSources } from './sources.ts'
+import { checkServers, createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
 import { version } from './version.ts'
 import { openWriter, type Writer } from './write.ts'
@@ -47,7 +48,9 @@ interface Started extends Shared {
 export async function runCrawl(options: RunOptions, started: Started, io: RunIo): Promise<RunOutcome> {
   const { config, spillDir } = started
   checkNames(options.names ?? [])
+  checkServers(options)
   await removeStaleSpills(spillDir)
+  await access(spillDir, constants.W_OK) // else every large repo would fail, hours from now
   const archive = options.archive
   if (archive !== undefined) await openArchive(archive)
   await using opened = await openCrawlDatabase(options, { config, log: io.log })
@@ -145,7 +148,10 @@ async function crawlShown(options: RunOptions, parts: Parts, io: RunIo & { stop:
     { ...assemble(options, parts, { ...crawlIo, pool, directory, saveHosts: memory.save }), stop: io.stop },
     parts.progress,
   )
-  io.log.info({ repos: parts.metrics.repos, rows: parts.metrics.rows, ms: parts.metrics.elapsedMs }, 'crawl complete')
+  const { repos, rows, elapsedMs: ms } = parts.metrics
+  const unlisted = parts.progress.unlisted.length
+  if (unlisted === 0) io.log.info({ repos, rows, ms }, 'crawl complete')
+  else io.log.warn({ repos, rows, ms, unlisted }, 'crawled, but sources were not read to their end')
 }
 
 function startPool(options: Options, parts: Parts, { hosts, signal, log }: RunIo & { hosts: Hosts }): IndexPool {

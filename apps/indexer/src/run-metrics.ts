@@ -28,7 +28,7 @@ export class RunMetrics {
   }
 
   get elapsedMs(): number {
-    return performance.now() - this.startedMs
+    return Math.round(performance.now() - this.startedMs)
   }
 
   sampleMemory(): void {

@@ -65,6 +65,7 @@ export async function summarize(parts: RunParts, interrupted: boolean): Promise<
       .entries()
       .map(([code, records]) => ({ code, records }))
       .toArray(),
+    unlisted: parts.progress.unlisted.map(({ source, error }) => ({ source, code: (error as { code: string }).code })),
     peakHeldBytes: parts.budget.peakBytes,
     peakRssBytes: parts.metrics.peakRssBytes,
     interrupted,

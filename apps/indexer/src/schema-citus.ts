@@ -42,4 +42,4 @@ const listDistributed = `
   where n.nspname = $1 and d.partmethod = 'h'
   order by c.oid`
 
-export const distributeStatement = `select create_distributed_table($1::regclass, 'repo', colocate_with => $2)`
+const distributeStatement = `select create_distributed_table($1::regclass, 'repo', colocate_with => $2)`

@@ -40,7 +40,7 @@ export function columnDefinition(column: Column): string {
 }
 
 /** Text is compared byte by byte: equality is all that DIDs, URIs and languages need, and it is what indexes are fast at. */
-export function columnSqlType(type: ColumnType): string {
+function columnSqlType(type: ColumnType): string {
   if (type === 'cid') return 'bytea'
   if (type === 'cid[]') return 'bytea[]'
   return type === 'at-uri' || type === 'did' || type === 'jsonb' ? 'text collate "C"' : type

@@ -2,6 +2,7 @@
 // sources do when they are asked for a page.
 import type { Source } from './discover.ts'
 import { type HostsSource, hostSource } from './discover-hosts.ts'
+import { IndexerError } from './errors.ts'
 import { listRepos, listReposByCollection } from './fetch-pages.ts'
 import type { FetchContext } from './fetch-xrpc.ts'
 import type { Options } from './options.ts'
@@ -16,6 +17,19 @@ export interface SourcesContext extends NamesContext {
   options: Pick<Options, 'relay' | 'source' | 'collectionDirectory'>
   /** Accounts named as arguments. */
   names: readonly string[]
+}
+
+/** Throws `BadUsage` for a server that no request would be sent to, however often the run is started. */
+export function checkServers(
+  options: Pick<Options, 'relay' | 'source' | 'collectionDirectory' | 'plc' | 'allowPrivateHosts'>,
+): void {
+  if (options.allowPrivateHosts) return
+  const { relay, collectionDirectory = relay, plc, source } = options
+  const hosts = source.map(parseSource).flatMap((spec) => (spec.kind === 'host' ? spec.origin : []))
+  const plain = [relay, collectionDirectory, ...plc, ...hosts].find((url) => !url.startsWith('https:'))
+  if (plain === undefined) return
+  const message = `${plain} is no https: --allow-private-hosts permits http, for a network of your own`
+  throw new IndexerError('BadUsage', message, { details: { url: plain } })
 }
 
 /** Each source once, however often it was named. */

@@ -28,10 +28,10 @@ export const stepNames = [
 ] as const
 
 /** Those of a run with `--archive`. */
-export const archiveStepNames = ['before-archived', 'after-archived'] as const
+const archiveStepNames = ['before-archived', 'after-archived'] as const
 
 /** Those of `reproject`. */
-export const swapStepNames = ['before-swap', 'before-swap-commit', 'after-swap'] as const
+const swapStepNames = ['before-swap', 'before-swap-commit', 'after-swap'] as const
 
 /** Those of a listing that has missed somebody. */
 export const unlistedStepNames = ['before-unlisted-commit', 'before-answers-commit'] as const

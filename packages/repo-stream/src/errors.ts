@@ -49,7 +49,7 @@ export type RepoStreamErrorCode =
   | 'StoredBytesLimit'
   /** The budget that several disk stores share has no more: it has when another walk is done. */
   | 'StoreBudgetSpent'
-  /** The disk, or a quota or file size limit, has no room for the temporary file. */
+  /** The disk, or a quota or file size limit, has no room for the temporary file. Free some, or put it elsewhere. */
   | 'DiskFull'
   /** The temporary file cannot be opened, written or read. `cause`: the error of SQLite or of the file system. */
   | 'DiskFailed'

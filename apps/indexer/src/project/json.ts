@@ -6,7 +6,7 @@ import { projectionLimits } from './limits.ts'
 import type { Output } from './text.ts'
 
 /** Set in `Output.flaws` when a negative zero, which jsonb does not keep, became 0. */
-export const jsonNegativeZero = 4
+const jsonNegativeZero = 4
 
 /** Reads one value at the reader's position and appends its JSON. The room needed is at most 14 times the value's bytes. */
 export function writeJson(reader: CborReader, output: Output, depth: number): void {
