@@ -16,12 +16,14 @@ export interface RunningSide {
   ready(): Promise<void>
   /** Walks `times` times. */
   run(times: number): Promise<SideAnswer>
-  stop(): void
+  /** Waits for the end of its process, so that it does not run against the next. */
+  stop(): Promise<void>
 }
 
 /** Starts a side on CARs: the one to measure and perhaps one to warm up with. `crate ...` sides are the Rust peer. */
 export function startSide(name: string, ...paths: string[]): RunningSide {
   const child = start(name, paths)
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const ask = async (times: number): Promise<string> => {
     child.stdin.write(`run ${times}\n`)
@@ -36,7 +38,10 @@ export function startSide(name: string, ...paths: string[]): RunningSide {
       await ask(0)
     },
     run: async (times) => readAnswer(JSON.parse(await ask(times))),
-    stop: () => child.stdin.end(),
+    stop() {
+      child.stdin.end()
+      return ended
+    },
   }
 }
 

@@ -120,7 +120,7 @@ async function runWarm({ sides, reps, times, warmups }: Case, paths: string[]): 
     }
     return answers
   } finally {
-    for (const side of running) side.stop()
+    await Promise.all(running.map((side) => side.stop()))
   }
 }
 
@@ -130,7 +130,7 @@ async function runFresh({ sides, reps, times }: Case, path: string): Promise<Map
     for (const name of sides) {
       const side = startSide(name, path)
       answers.get(name)?.push(await side.run(times))
-      side.stop()
+      await side.stop()
     }
   }
   return answers

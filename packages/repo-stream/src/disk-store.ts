@@ -1,6 +1,7 @@
 // The temporary file of a spilled walk: an SQLite table of numbered rows, 64 KiB each but for large blocks. All of it
 // is one transaction that never ends, so nothing is journaled. The file is unlinked once it is open: a kill leaves nothing.
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync, rmSync, statfsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { RepoStreamError } from './errors.ts'
 import type { DiskStore, DiskStoreOptions, MemoryBudget } from './types.ts'
@@ -79,9 +80,9 @@ export class SqliteStore implements DiskStore {
     this.#owned = true
   }
 
-  /** By its own limit, and now: others may take what the budget has. */
+  /** By its own limit, and by the disk and the budget now: others may take what these have. */
   hasRoomFor(bytes: number): boolean {
-    if (this.storedBytes + bytes > this.#maxStoredBytes) return false
+    if (this.storedBytes + bytes > this.#maxStoredBytes || freeBytes(this.path) < bytes) return false
     if (this.#budget?.take(bytes) === false) return false
     this.#budget?.give(bytes)
     return true
@@ -120,6 +121,15 @@ export class SqliteStore implements DiskStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+}
+
+function freeBytes(path: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(dirname(path))
+    return bavail * bsize
+  } catch {
+    return Number.POSITIVE_INFINITY // a file system that does not say: writing will
   }
 }
 

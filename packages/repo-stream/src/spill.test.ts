@@ -222,22 +222,34 @@ describe('the temporary file', () => {
   })
 
   test('finds the disk full: DiskFull, on a file system of 1 MiB', ({ skip }) => {
-    const mount = join(dir, 'tiny')
-    mkdirSync(mount)
-    const inside = [
-      'unshare',
-      '--map-root-user',
-      '--mount',
-      'sh',
-      '-c',
-      `mount -t tmpfs -o size=1m tmpfs ${mount} && exec "$@"`,
-      'sh',
-    ]
-    if (spawnSync(inside[0] ?? '', [...inside.slice(1), 'true']).status !== 0)
-      skip('no file system can be mounted here')
-    expectDiskFull(run(spilling(mount), inside))
+    const inside = onSmallDisk('tiny', '1m')
+    if (inside === undefined) return skip('no file system can be mounted here')
+    expectDiskFull(run(spilling(join(dir, 'tiny')), inside))
+  })
+
+  test('is not written twice where the order scatters the tree but the disk has no room for that', ({ skip }) => {
+    const inside = onSmallDisk('small', '4m')
+    if (inside === undefined) return skip('no file system can be mounted here')
+    const { stdout, stderr } = run(
+      `
+      const options = { spillDir: ${JSON.stringify(join(dir, 'small'))}, memoryLimitBytes: 1, store: { cacheBytes: 65_536 } }
+      let walked = 0
+      for await (const chunk of walkRepo(repo.toCar('digest'), options)) walked += chunk.length
+      console.log(walked)`,
+      inside,
+    )
+    expect(`${stdout}${stderr}`).toBe('6000\n')
   })
 })
+
+/** What to put before a command so that the folder `name` is a file system of that size to it; undefined: not here. */
+function onSmallDisk(name: string, size: string): string[] | undefined {
+  const folder = join(dir, name)
+  mkdirSync(folder)
+  const mount = `mount -t tmpfs -o size=${size} tmpfs ${folder} && exec "$@"`
+  const inside = ['unshare', '--map-root-user', '--mount', 'sh', '-c', mount, 'sh']
+  return spawnSync(inside[0] ?? '', [...inside.slice(1), 'true']).status === 0 ? inside : undefined
+}
 
 function spilling(spillDir: string): string {
   return `
