@@ -230,7 +230,7 @@ describe('killed', () => {
     const removed = active().filter((_, index) => index % 4 === 0)
     for (const account of removed) network.remove(account)
     const killAt = { step: 'before-answers-commit', times: 1 } as const
-    const [first, ...others] = await crawlTogether({ network, database }, [{ killAt }, ...members.slice(1)])
+    const [first, ...others] = await crawlTogether({ network, database }, [{ killAt }, { afterMs: 3_000 }, {}])
     expect(first?.signal).toBe('SIGKILL')
     for (const { exitCode } of others) expect(exitCode).toBe(0)
     await expectGone(removed)

@@ -19,7 +19,7 @@ export interface CrawlContext {
   sources: readonly (Source | HostsSource)[]
   discover: Omit<DiscoverContext, 'state' | 'signal' | 'progress'>
   decide: Omit<DecideContext, 'signal' | 'moreToCome'>
-  unlisted: Omit<UnlistedContext, 'signal' | 'moreToCome'>
+  ask: Omit<UnlistedContext, 'signal' | 'moreToCome'>
   resolve: Omit<ResolveContext, 'signal' | 'moreToCome' | 'listed' | 'resolved'>
   fetch: Omit<FetchContext, 'signal' | 'moreToCome' | 'resolved' | 'onFailure'>
   /** Aborting ends the crawl in order: nothing new is begun, what is finished is written, claims are given back. */
@@ -61,7 +61,7 @@ export async function crawl(context: CrawlContext, progress: CrawlProgress): Pro
   const placing = withLease(context.state, { name: 'resolve', signal }, async (signal) => {
     const moreToCome = () => !progress.discovered
     const deciding = decideHosts({ ...context.decide, signal, moreToCome })
-    const asking = askUnlisted({ ...context.unlisted, signal, moreToCome })
+    const asking = askUnlisted({ ...context.ask, signal, moreToCome })
     const resolving = resolveRepos({ ...context.resolve, signal, listed, resolved, moreToCome: moreToResolve })
     placers.push(deciding, asking, resolving)
     await Promise.all([deciding, asking, resolving])

@@ -113,7 +113,7 @@ async function findMissing(source: Source, isWhole: boolean, { state, log }: Dis
   if (!isWhole) return await state.forgetSightings(source.name)
   const missing = await state.compareSightings(source.name, source.host)
   if (missing > 0)
-    log.warn({ source: source.name, repos: missing }, 'accounts are not listed any more; their hosts will be asked')
+    log.debug({ source: source.name, repos: missing }, 'accounts are not listed any more; their hosts will be asked')
 }
 
 /** What of another version was read says nothing of this one: a line may have come before it. */

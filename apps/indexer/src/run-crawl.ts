@@ -211,7 +211,7 @@ function assemble(options: RunOptions, parts: Parts, io: CrawlIo): Omit<CrawlCon
       trustHosts: options.verify === 'structure',
       onPage: adviseExport(options, log),
     },
-    unlisted: { state, resolver, fetch, log, retry },
+    ask: { state, resolver, fetch, log, retry },
     decide: { state, resolver, log, concurrency: options.resolveConcurrency },
     resolve: {
       state,
