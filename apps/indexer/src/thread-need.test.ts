@@ -1,3 +1,4 @@
+import { cpus } from 'node:os'
 import { expect, test } from 'vitest'
 import { idleCoresMeter, type ThreadLook, ThreadNeed } from './thread-need.ts'
 
@@ -14,7 +15,7 @@ test('another thread is asked for once those that run have been busy for a while
   expect(looksUntil(need, busy)).toBe(4)
   expect(looksUntil(need, busy)).toBe(4)
   expect(need.look(busy)).toBe(false)
-  expect(need.look({ ...busy, utilizations: [0.5] })).toBe(false)
+  expect(need.look({ ...busy, utilizations: [0.1] })).toBe(false)
   expect(looksUntil(need, busy)).toBe(4)
 })
 
@@ -31,9 +32,9 @@ test('no more threads than the limit are asked for', () => {
   expect(looksUntil(new ThreadNeed(3), { ...busy, utilizations: [1, 1] })).toBe(4)
 })
 
-test('the idle processors are at most those that the machine has', () => {
+test('a processor that works is not idle', () => {
   const idleCores = idleCoresMeter()
-  const untilMs = performance.now() + 50
+  const untilMs = performance.now() + 300
   while (performance.now() < untilMs);
-  expect(idleCores()).toBeGreaterThanOrEqual(0)
+  expect(idleCores()).toBeLessThan(cpus().length - 0.1)
 })

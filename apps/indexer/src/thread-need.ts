@@ -17,39 +17,47 @@ const busyUtilization = 0.85
 const minReposPerThread = 4
 /** Tiny repos on two cores leave 0.1 to the machine (main thread, Postgres), and a second thread made them a quarter slower. */
 const minIdleCores = 0.25
-/** Looks in a row that must agree: with one each half second, the code is compiled and the crawl no short one. */
+/** Looks that count, on average: with one each half second, the code is compiled by then and the crawl no short one. */
 const looks = 4
 
 export class ThreadNeed {
   readonly #maxThreads: number
-  #agreed = 0
+  #last: ThreadLook[] = []
 
   constructor(maxThreads: number) {
     this.#maxThreads = maxThreads
   }
 
   /** Should another thread start now? Then it counts from the beginning. */
-  look({ utilizations, repos, idleCores }: ThreadLook): boolean {
-    const isShort =
-      utilizations.length < this.#maxThreads &&
-      utilizations.every((utilization) => utilization > busyUtilization) &&
-      repos >= utilizations.length * minReposPerThread &&
-      idleCores >= minIdleCores
-    this.#agreed = isShort ? this.#agreed + 1 : 0
-    if (this.#agreed < looks) return false
-    this.#agreed = 0
-    return true
+  look(look: ThreadLook): boolean {
+    const threads = look.utilizations.length
+    this.#last = [...this.#last, look].slice(-looks)
+    const needed =
+      threads < this.#maxThreads &&
+      this.#last.length === looks &&
+      mean(this.#last.map(({ utilizations }) => Math.min(...utilizations))) > busyUtilization &&
+      mean(this.#last.map(({ repos }) => repos)) >= threads * minReposPerThread &&
+      mean(this.#last.map(({ idleCores }) => idleCores)) >= minIdleCores
+    if (needed) this.#last = []
+    return needed
   }
 }
 
-/** Asked again and again, how many processors were idle since it was asked last. What waits for a disk is not idle. */
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
+}
+
+/** Asked again and again, how many processors were idle since it was asked last. One that waits for a disk is idle. */
 export function idleCoresMeter(): () => number {
-  const idleMs = () => cpus().reduce((sum, { times }) => sum + times.idle, 0)
-  let last = { idleMs: idleMs(), atMs: performance.now() }
+  let last = { busyMs: busyMs(), atMs: performance.now() }
   return () => {
-    const now = { idleMs: idleMs(), atMs: performance.now() }
-    const cores = (now.idleMs - last.idleMs) / Math.max(1, now.atMs - last.atMs)
+    const now = { busyMs: busyMs(), atMs: performance.now() }
+    const busyCores = (now.busyMs - last.busyMs) / Math.max(1, now.atMs - last.atMs)
     last = now
-    return cores
+    return cpus().length - busyCores
   }
+}
+
+function busyMs(): number {
+  return cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0)
 }
