@@ -1,7 +1,6 @@
 // Our side of `bench:peers`: the indexer's threads and writer, with CARs from memory that all threads share for the network.
 // It checks every hash, every key's order and depth, the commit's signature and its rev, and writes counts and the repos' state
 // in the transactions of their rows.
-
 import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
