@@ -88,7 +88,7 @@ test('a relay that always has one more page of the same repos, "lying cursor", i
   expect(liar.accounts.filter(({ did, status }) => status === 'active' && outcomes.get(did)?.state !== 'done')).toEqual(
     [],
   )
-})
+}, 120_000)
 
 test.each(['fails', 'html'] as const)(
   'a relay that never lists, "%s", ends the run with the code for "again later"',
@@ -287,10 +287,10 @@ test('an account of did:web is resolved at its own domain and crawled', async ()
 })
 
 test('loopback and http are refused unless they are permitted', async () => {
-  const outcome = await crawlFake(network, database, { options: { allowPrivateHosts: false } }).catch(
-    (error: unknown) => error,
-  )
-  expect(outcome).not.toMatchObject({ exitCode: 0 })
+  const crawl = crawlFake(network, database, { options: { allowPrivateHosts: false } })
+  await expect(crawl).rejects.toMatchObject({ code: 'BadUsage' })
+  const overTls = { relay: 'https://127.0.0.1:1', plc: ['https://127.0.0.1:1'], allowPrivateHosts: false }
+  expect(await crawlFake(network, database, { options: overTls })).toMatchObject({ exitCode: 75 })
   expect(network.requests.byMethod.size).toBe(0)
 })
 

@@ -130,11 +130,9 @@ describe('resolve', () => {
     withPlc(
       [(_request, response) => void response.writeHead(503).end(), serveDocuments],
       async (resolver) => {
-        const startMs = performance.now()
         expect(await resolver.resolve(did)).toMatchObject({ did })
-        expect(performance.now() - startMs).toBeLessThan(1000)
       },
-      { backOffMs: 60_000 },
+      { backOffMs: 600_000 }, // were it waited for, the test would run out of its own time
     ))
 
   it('leaves a directory that said 429 alone until it said, and asks the other', () =>

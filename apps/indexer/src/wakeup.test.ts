@@ -5,10 +5,8 @@ const { signal } = new AbortController()
 
 test('a ring ends the wait at once', async () => {
   const bell = new Wakeup()
-  const startedMs = performance.now()
   setTimeout(() => bell.wake(), 5)
-  await bell.wait(5000, signal)
-  expect(performance.now() - startedMs).toBeLessThan(1000)
+  await bell.wait(600_000, signal) // without the ring the test would run out of its own time
 })
 
 test('a ring with nobody waiting is kept for the next wait, once', async () => {
