@@ -1,7 +1,7 @@
 // Rows in Postgres' binary COPY format: key, cid and ready-made fields in, buffers out. One copy per row, no object per row.
 // A row is: int16 number of fields, then each field as int32 length and bytes.
 import type { Entry, Memory } from 'repo-stream'
-import type { RowFields } from './project/projection.ts'
+import type { RowFields } from './project/answer.ts'
 
 export interface RowShape {
   /** Columns after the cid. */

@@ -3,19 +3,13 @@
 // `$type`; the key, which decides, comes with the walk, so an answer made for another table asks for a second walk.
 import type { Entry, Memory } from 'repo-stream'
 import type { Config, Table } from '../config.ts'
+import { type Answer, giveAnswer, oddityHead, oddRowHead, type RowFields, rowHead, tag } from './answer.ts'
 import { CborError, CborReader, cborMajor } from './cbor.ts'
 import { FieldWriter, numbersPerOddity } from './fields.ts'
 import { projectionLimits } from './limits.ts'
-import { type OddityCode, oddityCodes } from './oddity.ts'
+import type { OddityCode } from './oddity.ts'
 import { Projector } from './projector.ts'
-import { createTableFinder, isNsid } from './tables.ts'
-
-/** The binary COPY fields of the columns after the cid, in the order of `table.columns`: in `memory` from `from` to `to`. */
-export interface RowFields {
-  readonly memory: Memory
-  readonly from: number
-  readonly to: number
-}
+import { createTableFinder, isNsid, isUsableKey } from './tables.ts'
 
 /** Where settled entries go. `RowFields` and `Uint8Array`s are valid only during the call. */
 export interface ProjectionSink {
@@ -50,12 +44,7 @@ export function createProjection(config: Config, options: ProjectionOptions = {}
   return new CompiledProjection(config, options.keepRaw ?? new Set())
 }
 
-/** The first byte of a processed record. A row goes on with its table (2 bytes), and with oddities also the length of its fields (4). */
-const tag = { raw: 0, row: 1, oddRow: 2, skip: 3 } as const
 const skipAnswer = new Uint8Array([tag.skip])
-const rowHead = 3
-const oddRowHead = 7
-const oddityHead = 7
 /** Where a row without oddities starts in the scratch. */
 const rowStart = oddRowHead - rowHead
 /** Of an answer whose view is kept for the next one of this length: 0.2 MB of views at most. */
@@ -73,7 +62,7 @@ class CompiledProjection implements Projection {
   readonly #reader = new CborReader()
   readonly #writer = new FieldWriter()
   /** The one that sinks see: an answer first, then the fields in it. */
-  readonly #fields: { -readonly [name in keyof RowFields]: RowFields[name] } = { memory: noMemory, from: 0, to: 0 }
+  readonly #fields: Answer = { memory: noMemory, from: 0, to: 0 }
   /** Views of the scratch from `rowStart`, by their lengths. */
   readonly #answers = new Array<Uint8Array | undefined>(maxKnownAnswerBytes + 1).fill(undefined)
 
@@ -126,7 +115,7 @@ class CompiledProjection implements Projection {
       this.#fields.memory = record
       this.#fields.from = dataFrom
       this.#fields.to = dataTo
-      this.#emit(entry, table, sink)
+      giveAnswer(this.#fields, { entry, table }, sink)
     }
   }
 
@@ -155,30 +144,7 @@ class CompiledProjection implements Projection {
     const { bytes, view, length } = this.#writer
     this.#fields.memory = { bytes, view }
     this.#fields.to = length
-    this.#emit(entry, table, sink)
-  }
-
-  /** Hands the answer that `#fields` has to the sink, as a row and its oddities. */
-  #emit(entry: Entry, table: Table, sink: ProjectionSink): void {
-    const fields = this.#fields
-    const { from, to } = fields
-    const { bytes, view } = fields.memory
-    if (bytes[from] === tag.row) {
-      fields.from = from + rowHead
-      sink.row(table, entry, fields)
-      return
-    }
-    let at = from + oddRowHead + view.getUint32(from + rowHead)
-    fields.from = from + oddRowHead
-    fields.to = at
-    sink.row(table, entry, fields)
-    while (at < to) {
-      const column = table.columns[view.getUint16(at)]?.name ?? '$type'
-      const code = oddityCodes[view.getUint8(at + 2)] ?? 'WrongType'
-      const start = at + oddityHead
-      at = start + view.getUint32(at + 3)
-      sink.oddity(table, entry, column, code, bytes.subarray(start, at))
-    }
+    giveAnswer(this.#fields, { entry, table }, sink)
   }
 
   /** Looks for `$type` among the top keys. Keys come in order of length, so this passes only short ones. */
@@ -321,16 +287,6 @@ function isText(expected: Uint8Array, bytes: Uint8Array, start: number, length: 
   if (length !== expected.length) return false
   for (let i = length - 1; i >= 0; i--) if (expected[i] !== bytes[start + i]) return false
   return true
-}
-
-/** Characters that the record key and NSID syntaxes allow, and a length that Postgres can index. */
-function isUsableKey({ collection, keyBytes, rkeyFrom, rkeyTo }: Entry, table: Table): boolean {
-  if (collection.length + rkeyTo - rkeyFrom > projectionLimits.maxKeyBytes || rkeyFrom === rkeyTo) return false
-  for (let i = rkeyFrom; i < rkeyTo; i++) {
-    const code = keyBytes[i] ?? 0
-    if (code < 0x21 || code > 0x7e) return false
-  }
-  return !table.generic || isNsid(collection)
 }
 
 /** Keys that no NSID begins are counted together: what a stranger wrote must not become a name in the database. */

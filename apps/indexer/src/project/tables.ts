@@ -1,5 +1,7 @@
 // Which table a collection goes to: exact names first, then the patterns of the generic table ('app.foo.*', '*').
+import type { Entry } from 'repo-stream'
 import type { Config, Table } from '../config.ts'
+import { projectionLimits } from './limits.ts'
 
 /** Answers from a bounded memory, so that a repo with a million invented collections costs time, not memory. */
 export function createTableFinder(config: Config): (collection: string) => Table | undefined {
@@ -30,6 +32,16 @@ export function matchesPattern(collection: string, pattern: string): boolean {
 /** The NSID syntax, as far as a table has to care: what it lets in can be a name in a column and in an AT-URI. */
 export function isNsid(text: string): boolean {
   return text.length <= 317 && nsid.test(text)
+}
+
+/** Characters that the record key and NSID syntaxes allow, and a length that Postgres can index. */
+export function isUsableKey({ collection, keyBytes, rkeyFrom, rkeyTo }: Entry, table: Table): boolean {
+  if (collection.length + rkeyTo - rkeyFrom > projectionLimits.maxKeyBytes || rkeyFrom === rkeyTo) return false
+  for (let i = rkeyFrom; i < rkeyTo; i++) {
+    const code = keyBytes[i] ?? 0
+    if (code < 0x21 || code > 0x7e) return false
+  }
+  return !table.generic || isNsid(collection)
 }
 
 const maxRememberedCollections = 4_096

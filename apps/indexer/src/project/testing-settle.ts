@@ -1,7 +1,8 @@
 // A projection with the walk left out, for tests: a block and the key it stands under in, what the sink was told out.
 import { type Entry, entryOf } from 'repo-stream'
 import type { Config, Table } from '../config.ts'
-import { createProjection, type ProjectionSink, type RowFields } from './projection.ts'
+import type { RowFields } from './answer.ts'
+import { createProjection, type ProjectionSink } from './projection.ts'
 
 export interface Settled {
   table?: Table
