@@ -164,8 +164,8 @@ async function replayPage(replay: Replay, { rows, allowances }: Page): Promise<O
     await client.query(removeRejects, keys)
     await client.query(countRepos, [stored.map((row) => row.repo)])
     const odd = [...settled.oddities].map(([id, oddities]) => ({
-      ...{ id, oddities },
-      allowance: allowances.get(id) ?? new OddityAllowance(),
+      id,
+      oddities: oddities.filter(({ original }) => allowances.get(id)?.allows(original)),
     }))
     changes.add('oddities', await copyOdditiesOf(client, odd))
     changes.add('rejected', -stored.length)

@@ -1,4 +1,4 @@
-import { type Entry, entryOf } from 'repo-stream'
+import { type Commit, type Entry, entryOf } from 'repo-stream'
 import { encodeRecord } from 'repo-stream/fixtures'
 import { expect, test } from 'vitest'
 import { loadConfig } from './config.ts'
@@ -13,6 +13,17 @@ const KiB = 1024
 const claim: ClaimedRepo = {
   ...{ id: 1, did: 'did:plc:a', claim: '1', rev: null, attempts: 0 },
   ...{ host: 'https://pds.example.com', hostId: 1, signingKey: null, handle: null },
+}
+const commit: Commit = {
+  ...{
+    did: claim.did,
+    version: 3,
+    rev: '3l3qo2vutsw2b',
+    prev: null,
+    data: new Uint8Array(36),
+    cid: new Uint8Array(36),
+  },
+  ...{ sig: new Uint8Array(64), signedBytes: new Uint8Array(0) },
 }
 const config = await loadConfig()
 
@@ -41,7 +52,7 @@ test('rejects of tiny blocks fill the budget as what they take in memory, not as
   expect(rows.bytes).toBe(0)
 })
 
-test('a repo holds no more oddities than are kept of it, also when they are handed over on the way', () => {
+test('a repo holds no more oddities than are kept of it, also when they are handed over on the way, and says how many more there were', () => {
   const [table] = config.tables
   if (table === undefined) throw new Error('a config has a table')
   const rows = new RepoRows(claim, { budget: new MemoryBudget(64 * KiB), rowBuffers: new RowBuffers() })
@@ -53,6 +64,22 @@ test('a repo holds no more oddities than are kept of it, also when they are hand
   }
   expect(held).toBe(projectionLimits.maxOdditiesPerRepo)
   expect(rows.bytes).toBe(0)
+  expect(rows.totals(commit).oddities).toEqual([
+    { collection: '', rkey: '', column: '', code: 'NotKept', original: Buffer.from('2000') },
+  ])
+  expect(rows.totals(commit).oddities).toEqual([])
+})
+
+test('an original that is too large for what a repo may keep does not keep out the smaller ones after it', () => {
+  const [table] = config.tables
+  if (table === undefined) throw new Error('a config has a table')
+  const rows = new RepoRows(claim, { budget: new MemoryBudget(64 * KiB), rowBuffers: new RowBuffers() })
+  rows.oddity(table, entryAt('a'), 'text', 'TextNul', new Uint8Array(projectionLimits.maxOddityBytesPerRepo + 1))
+  rows.oddity(table, entryAt('b'), 'text', 'TextNul', Uint8Array.of(1))
+  expect(rows.totals(commit).oddities.map(({ rkey, code }) => [rkey, code])).toEqual([
+    ['b', 'TextNul'],
+    ['', 'NotKept'],
+  ])
 })
 
 test('of a repo where more blocks lie about their collection than can be remembered, the next walk keeps every block raw', () => {

@@ -139,7 +139,8 @@ left join ${schema}.repos r on r.id = t.repo`,
     {
       name: 'oddities',
       statement: `create or replace view ${schema}.oddities as
-select r.did, ${uri}, t.collection, t.rkey, t.field, t.code, t.original
+select r.did, 'at://' || r.did || case when t.collection <> '' then '/' || t.collection || '/' || t.rkey else '' end as uri,
+  t.collection, t.rkey, t.field, t.code, t.original
 from ${schema}.oddity_rows t
 left join ${schema}.repos r on r.id = t.repo`,
     },

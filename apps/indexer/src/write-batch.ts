@@ -12,7 +12,7 @@ import type { FinishedRepo, TableRows, WriteOutcome } from './write.ts'
 import { isOurs, isWritten, type LockedRepo, lock } from './write-fence.ts'
 import { isComparableInMemory, mergeSmall } from './write-merge.ts'
 import { removeRefused, removeRows } from './write-refetch.ts'
-import { copyOdditiesOf, copyRejectsOf, OddityAllowance } from './write-rejects.ts'
+import { copyOdditiesOf, copyRejectsOf } from './write-rejects.ts'
 import { settle } from './write-settle.ts'
 import { copySifting } from './write-sift.ts'
 import { type RoleContext, tableOf } from './write-tables.ts'
@@ -161,7 +161,7 @@ async function finish(
     'oddities',
     await copyOdditiesOf(
       client,
-      ours.map(({ repo, locked }) => ({ id: locked.id, oddities: repo.oddities, allowance: new OddityAllowance() })),
+      ours.map(({ repo, locked }) => ({ id: locked.id, oddities: repo.oddities })),
     ),
   )
   changes.add('bytes', bytes)

@@ -14,7 +14,7 @@ import { isOurs, isWritten, type LockedRepo, lock } from './write-fence.ts'
 import { isComparable, LargeMerge } from './write-merge.ts'
 import { gatherPieces } from './write-pieces.ts'
 import { removeRefused, removeRows } from './write-refetch.ts'
-import { copyOdditiesOf, copyRejectsOf, OddityAllowance } from './write-rejects.ts'
+import { copyOdditiesOf, copyRejectsOf } from './write-rejects.ts'
 import { settle } from './write-settle.ts'
 import { copySifting } from './write-sift.ts'
 import { type RoleContext, tableOf } from './write-tables.ts'
@@ -71,7 +71,6 @@ class LargeWrite {
   readonly #repo: LargeRepo
   readonly #context: RoleContext
   readonly #changes = new CounterChanges()
-  readonly #allowance = new OddityAllowance()
   #merge: LargeMerge | undefined
   #rows = 0
   #rejected = 0
@@ -158,7 +157,7 @@ class LargeWrite {
     const rejected = await copyRejectsOf(this.#client, [{ id, rejects }])
     this.#rejected += rejected
     this.#changes.add('rejected', rejected)
-    this.#changes.add('oddities', await copyOdditiesOf(this.#client, [{ id, oddities, allowance: this.#allowance }]))
+    this.#changes.add('oddities', await copyOdditiesOf(this.#client, [{ id, oddities }]))
   }
 
   async #settle(totals: RepoTotals, locked: LockedRepo): Promise<void> {

@@ -33,28 +33,24 @@ export async function copyRejectsOf(
 
 /** What one repo may put into `oddity_rows`: a broken client repeats one mistake for ever. */
 export class OddityAllowance {
-  #values = projectionLimits.maxOdditiesPerRepo
-  #bytes = projectionLimits.maxOddityBytesPerRepo
+  #values: number = projectionLimits.maxOdditiesPerRepo
+  #bytes: number = projectionLimits.maxOddityBytesPerRepo
 
-  allows(original: Uint8Array): boolean {
+  allows({ length }: Uint8Array): boolean {
+    if (this.#values === 0 || length > this.#bytes) return false
     this.#values -= 1
-    this.#bytes -= original.length
-    return this.#values >= 0 && this.#bytes >= 0
+    this.#bytes -= length
+    return true
   }
 }
 
-export interface OddRepo {
-  id: number
-  oddities: readonly Oddity[]
-  allowance: OddityAllowance
-}
-
-export async function copyOdditiesOf(client: ClientBase, repos: Iterable<OddRepo>): Promise<number> {
+export async function copyOdditiesOf(
+  client: ClientBase,
+  repos: Iterable<{ id: number; oddities: readonly Oddity[] }>,
+): Promise<number> {
   const rows: Buffer[] = []
-  for (const { id, oddities, allowance } of repos) {
-    for (const oddity of oddities) {
-      if (!allowance.allows(oddity.original)) break
-      const { collection, rkey, column, code, original } = oddity
+  for (const { id, oddities } of repos) {
+    for (const { collection, rkey, column, code, original } of oddities) {
       rows.push(encodeRow([BigInt(id), keyText(collection), keyText(rkey), column, code, original]))
     }
   }

@@ -13,7 +13,7 @@ export const projectionLimits = {
   maxJsonBytes: 8_388_608,
   /** Bytes of collection and rkey together: 317 + 512 by specification; Postgres keys end at 2,704. */
   maxKeyBytes: 1_024,
-  /** Values kept in `oddities` for one repo; later ones are counted, not kept. A broken client repeats one mistake for ever. */
+  /** Values kept in `oddities` for one repo; one more says how many were not kept. A broken client repeats one mistake for ever. */
   maxOdditiesPerRepo: 1_000,
   /** Bytes of those values together. */
   maxOddityBytesPerRepo: 4_194_304,
