@@ -69,12 +69,13 @@ test('behind another address a process has a pace of its own', async () => {
   const one = await openProcess()
   const other = await openProcess({ egress: 'other' })
   for (const process of [one, other]) await list(server.origin, 2, process)
-  const { rows } = await database.pool.query('select egress, limits from host_turns order by egress')
   const limits = { limit: 1000, windowMs: 100_000 }
-  expect(rows).toEqual([
-    { egress: '', limits },
-    { egress: 'other', limits },
-  ])
+  await expect
+    .poll(async () => (await database.pool.query('select egress, limits from host_turns order by egress')).rows)
+    .toEqual([
+      { egress: '', limits },
+      { egress: 'other', limits },
+    ])
 })
 
 test('a pause that a host wants for listings is heeded by other processes, and after a restart', async () => {
