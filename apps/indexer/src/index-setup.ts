@@ -1,11 +1,12 @@
 // How threads that index start: what those of a crawl get (options in, an `IndexSetup` out), and how many there may be.
 // It loads nothing of what they do, so that the first starts before all else of a run is loaded.
+import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Config } from './config.ts'
 import type { HttpLimits } from './http-limits.ts'
-import type { IndexSetup } from './index-messages.ts'
+import type { IndexSetup, ToThread } from './index-messages.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { Options } from './options.ts'
 import { version } from './version.ts'
@@ -60,4 +61,12 @@ const threadFile = new URL('./index-thread.ts', import.meta.url)
 /** A pool takes it as its first. */
 export function startThread(setup: IndexSetup): Worker {
   return new Worker(threadFile, { workerData: setup, name: 'index', resourceLimits })
+}
+
+/** In order, also while it still loads: terminated in the middle of a native module it takes the whole process with it. */
+export async function endThread(thread: Worker): Promise<void> {
+  if (thread.threadId === -1) return // it has ended
+  const ended = once(thread, 'exit')
+  thread.postMessage([{ kind: 'close' }] satisfies ToThread[])
+  await ended
 }

@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { loadConfig } from './config.ts'
 import type { HttpLimits } from './http-limits.ts'
-import { indexSetup, startThread } from './index-setup.ts'
+import { endThread, indexSetup, startThread } from './index-setup.ts'
 import type { Log } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import type { Options } from './options.ts'
@@ -46,7 +46,11 @@ export async function run(options: RunOptions, io: RunIo): Promise<RunOutcome> {
     spills: new MemoryBudget(options.spillLimit),
   }
   const setup = indexSetup(options, shared, io)
-  await using thread = startThread(setup)
-  const { runCrawl } = await import('./run-crawl.ts')
-  return await runCrawl(options, { ...shared, setup, thread }, io)
+  const thread = startThread(setup)
+  try {
+    const { runCrawl } = await import('./run-crawl.ts')
+    return await runCrawl(options, { ...shared, setup, thread }, io)
+  } finally {
+    await endThread(thread)
+  }
 }
