@@ -53,7 +53,7 @@ const sides = wanted([
   fromMemory('ours', 'hashes, tree, signature, rev; counts and states committed with the rows'),
   {
     name: 'the whole indexer',
-    does: 'the same, and listing, resolving and HTTP; one indexing thread beside the main one',
+    does: 'the same, and listing, resolving and HTTP',
     run: runWhole,
     compared: true,
   },
