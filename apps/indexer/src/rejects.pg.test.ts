@@ -106,6 +106,30 @@ test('the rejects of one repo are replayed in pages of rows and of bytes, each o
   expect(rows).toEqual([{ records: 1200, rejected: 30 }])
 })
 
+test('a replay keeps no more odd values of a repo than a crawl does, and adds to the number of those that were not kept', async () => {
+  await using database = await openTestDatabase()
+  const config = await loadConfig()
+  await applySchema(database, { config })
+  await insertRepos(database, config, [{ did: makeDid(0), handle: '0.test', records: [] }])
+  const odd = Uint8Array.from(encodeRecord({ $type: post, text: 'stored\0' }))
+  for (const { rejects, kept, unkept } of [
+    { rejects: 1200, kept: 1000, unkept: '200' },
+    { rejects: 1001, kept: 2000, unkept: '201' },
+  ]) {
+    await database.pool.query(
+      `insert into reject_rows (repo, collection, rkey, cid, code, message, bytes)
+       select 1, $1, $2 || 'r' || i, sha256(i::text::bytea), 'RecordMalformed', 'why', $3 from generate_series(1, $4::int) i`,
+      [post, unkept, odd, rejects],
+    )
+    expect(await replayRejects(database, { config, process: 1 })).toMatchObject({ stored: rejects, left: 0 })
+    const { rows } = await database.pool.query(`
+      select count(*) filter (where code = 'TextNul')::int as kept, (select sum(value)::int from counters where name = 'oddities') as counted,
+        min(convert_from(original, 'UTF8')) filter (where code = 'NotKept') as unkept, max(uri) filter (where code = 'NotKept') as uri
+      from oddities`)
+    expect(rows).toEqual([{ kept, counted: kept + 1, unkept, uri: `at://${makeDid(0)}` }])
+  }
+})
+
 test('a replay makes a row under the whole key of a record, however long, and none under a key that had to be altered', async () => {
   await using database = await openTestDatabase()
   const config = await loadConfig()

@@ -11,7 +11,7 @@ import { createProjection, type Projection, type ProjectionSink } from './projec
 import { RowBuffer } from './row-buffer.ts'
 import type { Oddity } from './write.ts'
 import { lock } from './write-fence.ts'
-import { copyOdditiesOf, OddityAllowance } from './write-rejects.ts'
+import { addNotKeptOf, copyOdditiesOf, OddityAllowance } from './write-rejects.ts'
 import { prepareTables, type WriteTable } from './write-tables.ts'
 
 export interface RejectSummary {
@@ -127,6 +127,9 @@ async function replayRepos(replay: Replay, repos: readonly number[]): Promise<Re
     result.rejected += rejected
     result.left += rows.length - stored - rejected
   }
+  const changes = new CounterChanges()
+  for (const [id, allowance] of allowances) changes.add('oddities', await addNotKeptOf(client, id, allowance))
+  await changes.write(client, counterWriter(options.process, 0))
   return result
 }
 

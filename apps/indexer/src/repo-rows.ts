@@ -28,7 +28,6 @@ export class RepoRows implements ProjectionSink {
   /** Digests (latin1) of the blocks whose projection must wait until the walk knows their collection. */
   readonly #lying = new Set<string>()
   readonly #allowance = new OddityAllowance()
-  #unkeptOddities = 0
   readonly #claim: ClaimedRepo
   readonly #budget: MemoryBudget
   readonly #spare: RowBuffers
@@ -64,10 +63,7 @@ export class RepoRows implements ProjectionSink {
   }
 
   oddity(_table: Table, entry: Entry, column: string, code: string, original: Uint8Array): void {
-    if (!this.#allowance.allows(original)) {
-      this.#unkeptOddities++
-      return
-    }
+    if (!this.#allowance.allows(original)) return
     const oddity = { collection: entry.collection, rkey: entry.rkey, column, code, original: original.slice() }
     this.#oddities.push(oddity)
     this.#bytes += refusedBytes(oddity)
@@ -120,15 +116,8 @@ export class RepoRows implements ProjectionSink {
 
   /** What goes into the repo's state beside its rows. */
   totals(commit: Commit): RepoTotals {
-    this.#sayUnkept()
+    this.#oddities.push(...this.#allowance.notKept())
     return { rev: commit.rev, head: commit.cid, skipped: this.skippedRecords, ...this.#takeOdd() }
-  }
-
-  #sayUnkept(): void {
-    if (this.#unkeptOddities === 0) return
-    const original = Buffer.from(String(this.#unkeptOddities))
-    this.#oddities.push({ collection: '', rkey: '', column: '', code: 'NotKept', original })
-    this.#unkeptOddities = 0
   }
 
   /** Everything that is held, piece by piece, and then held here no more. */

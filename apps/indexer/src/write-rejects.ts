@@ -31,17 +31,44 @@ export async function copyRejectsOf(
   return rows.length
 }
 
-/** What one repo may put into `oddity_rows`: a broken client repeats one mistake for ever. */
+/** What one repo may put into `oddity_rows`: a broken client repeats one mistake for ever. Counts what it does not allow. */
 export class OddityAllowance {
   #values: number = projectionLimits.maxOdditiesPerRepo
   #bytes: number = projectionLimits.maxOddityBytesPerRepo
+  #unkept = 0
 
   allows({ length }: Uint8Array): boolean {
-    if (this.#values === 0 || length > this.#bytes) return false
+    if (this.#values === 0 || length > this.#bytes) {
+      this.#unkept++
+      return false
+    }
     this.#values -= 1
     this.#bytes -= length
     return true
   }
+
+  /** What stands for the values that were not kept, if there are any. To be asked for at the end, once. */
+  notKept(): Oddity[] {
+    if (this.#unkept === 0) return []
+    return [{ collection: '', rkey: '', column: '', code: 'NotKept', original: Buffer.from(String(this.#unkept)) }]
+  }
+}
+
+// There may be one already, of the crawl that made the rejects which are replayed.
+const addNotKept = `
+  insert into oddity_rows as o (repo, collection, rkey, field, code, original) values ($1, '', '', '', 'NotKept', $2)
+  on conflict (repo, collection, rkey, field) do update set
+    original = convert_to((convert_from(o.original, 'UTF8')::int8 + convert_from(excluded.original, 'UTF8')::int8)::text, 'UTF8')
+  returning (xmax = 0)::int as added`
+
+/** Adds to what is stored for the repo. Gives how many rows of `oddity_rows` are new. */
+export async function addNotKeptOf(client: ClientBase, id: number, allowance: OddityAllowance): Promise<number> {
+  let added = 0
+  for (const { original } of allowance.notKept()) {
+    const { rows } = await client.query<{ added: number }>(addNotKept, [id, original])
+    added += rows[0]?.added ?? 0
+  }
+  return added
 }
 
 export async function copyOdditiesOf(
