@@ -6,6 +6,8 @@ import { CID } from 'multiformats/cid'
 import { makeLink } from './decode-link.ts'
 import { addShape, placeInside, rootPlace, type Shape } from './decode-shapes.ts'
 import { RepoStreamError } from './errors.ts'
+import { makeMap, maxMadeKeys, storeField } from './make-map.ts'
+import { slicingBuffer } from './slicing-buffer.ts'
 
 export type RecordValue =
   | null
@@ -47,59 +49,69 @@ export function decodeRecord(bytes: Uint8Array): RecordMap {
   return record
 }
 
-/** Room to read a key's words past the end of the record. */
+/** Room to read words past the end of the record. */
 const slack = 16
-let scratch = allocate(64 * 1024)
+let scratch = slicingBuffer(64 * 1024)
 let octets = new Uint8Array(scratch.buffer)
-let words = new Int32Array(scratch.buffer)
 let view = new DataView(scratch.buffer)
 let size = 0
 let position = 0
 let text = ''
 
 function resize(bytes: number): void {
-  scratch = allocate(Math.ceil((bytes + slack) / 65_536) * 65_536)
+  scratch = slicingBuffer(Math.ceil((bytes + slack) / 65_536) * 65_536)
   octets = new Uint8Array(scratch.buffer)
-  words = new Int32Array(scratch.buffer)
   view = new DataView(scratch.buffer)
-}
-
-/** Node's own slicing functions, which its types leave out: `toString` takes 40 ns a record more to reach them. */
-interface SlicingBuffer extends Buffer<ArrayBuffer> {
-  latin1Slice(start: number, end: number): string
-  utf8Slice(start: number, end: number): string
-}
-
-function allocate(bytes: number): SlicingBuffer {
-  const buffer = Buffer.from(new ArrayBuffer(bytes))
-  if (canSlice(buffer)) return buffer
-  throw new TypeError('this Node has no Buffer.latin1Slice and utf8Slice')
-}
-
-function canSlice(buffer: Buffer<ArrayBuffer>): buffer is SlicingBuffer {
-  return 'latin1Slice' in buffer && 'utf8Slice' in buffer
 }
 
 // Only what could read far or loop long past the end of the record is checked for it at once: a head or a key read there
 // moves the position past the end, which `decodeRecord` sees at last.
 function readMap(count: number, place: Shape, depth: number): RecordMap {
-  if (count > (size - position) / 2) fail('a map is longer than the record')
+  if (count > (size - position) >> 1) fail('a map is longer than the record')
   if (depth > maxDepth) fail(`nested more than ${maxDepth} levels`)
+  if (count === 0) return {}
+  return count > maxMadeKeys ? readLongMap(count, place, depth) : readShortMap(count, place, depth)
+}
+
+/** The values are held in variables: storing each in an array that lives on would cost a write barrier. */
+function readShortMap(count: number, place: Shape, depth: number): RecordMap {
+  let [a, b, c, d]: [RecordValue, RecordValue, RecordValue, RecordValue] = [null, null, null, null]
+  let [e, f, g, h]: [RecordValue, RecordValue, RecordValue, RecordValue] = [null, null, null, null]
+  let shape = place
+  for (let i = 0; i < count; i++) {
+    if (position >= size) fail('the record ends early')
+    shape = readKey(shape)
+    const value = readField(shape, depth)
+    if (i === 0) a = value
+    else if (i === 1) b = value
+    else if (i === 2) c = value
+    else if (i === 3) d = value
+    else if (i === 4) e = value
+    else if (i === 5) f = value
+    else if (i === 6) g = value
+    else h = value
+  }
+  const { maker } = shape
+  return maker === null ? makeMap(shape, [a, b, c, d, e, f, g, h]) : maker(a, b, c, d, e, f, g, h)
+}
+
+function readLongMap(count: number, place: Shape, depth: number): RecordMap {
   const map: RecordMap = {}
   let shape = place
   for (let i = 0; i < count; i++) {
     if (position >= size) fail('the record ends early')
     shape = readKey(shape)
-    const head = octets[position] ?? 0
-    let value: RecordValue
-    if (head >> 5 === 3) {
-      position++
-      value = readString(head & 31)
-    } else value = readValue(shape, depth)
-    if (shape.plain) map[shape.name] = value
-    else Object.defineProperty(map, shape.name, { value, enumerable: true, configurable: true, writable: true })
+    storeField(map, shape.name, readField(shape, depth))
   }
   return map
+}
+
+/** Most values are strings. */
+function readField(shape: Shape, depth: number): RecordValue {
+  const head = octets[position] ?? 0
+  if (head >> 5 !== 3) return readValue(shape, depth)
+  position++
+  return readString(head & 31)
 }
 
 /** Compares what stands here with the keys known to follow; the order of a known pair was checked when it was first met. */
@@ -170,6 +182,7 @@ function readValue(place: Shape, depth: number): RecordValue {
 function readList(count: number, place: Shape, depth: number): RecordValue[] {
   if (count > size - position) fail('a list is longer than the record')
   if (depth > maxDepth) fail(`nested more than ${maxDepth} levels`)
+  if (count === 1) return [readValue(place, depth)] // a list that is pushed to makes room for 17 items
   const list: RecordValue[] = []
   for (let i = 0; i < count; i++) list.push(readValue(place, depth))
   return list
@@ -187,16 +200,11 @@ function readString(info: number): string {
   return string
 }
 
-/** Looks at four bytes at a time: the first and the last word are cut to the range. */
 function isAscii(start: number, end: number): boolean {
-  if (start === end) return true
-  const first = start >> 2
-  const last = (end - 1) >> 2
-  const fromStart = 0x80808080 << ((start & 3) * 8)
-  const toEnd = 0x80808080 >>> ((3 - ((end - 1) & 3)) * 8)
-  if (first === last) return ((words[first] ?? 0) & fromStart & toEnd) === 0
-  let seen = ((words[first] ?? 0) & fromStart) | ((words[last] ?? 0) & toEnd)
-  for (let i = first + 1; i < last; i++) seen |= words[i] ?? 0
+  let seen = 0
+  let at = start
+  for (; at + 4 <= end; at += 4) seen |= view.getInt32(at, true)
+  if (at < end) seen |= view.getInt32(at, true) & ~(-1 << ((end - at) * 8))
   return (seen & 0x80808080) === 0
 }
 
@@ -276,7 +284,8 @@ function readLongCount(info: number): number {
   position += bytes
   let count = bytes === 2 ? view.getUint16(position - 2) : view.getUint32(position - 4)
   if (bytes === 8) count += view.getUint32(position - 8) * 2 ** 32
-  if (count < 2 ** (bytes * 4)) fail('a number is not in its shortest form', start)
+  if (count < (bytes === 2 ? 2 ** 8 : bytes === 4 ? 2 ** 16 : 2 ** 32))
+    fail('a number is not in its shortest form', start)
   return count
 }
 
