@@ -4,6 +4,8 @@ import type { NodeFrame } from './node-frame.ts'
 
 const firstBufferBytes = 1024
 const maxBufferBytes = 64 * 1024
+/** Keys are copied and compared by words of four bytes, the last of which may reach behind the key. */
+const wordBytes = 4
 
 /** 1 for the characters of a repo path, 2 for the slash between its two parts. */
 const allowed = new Uint8Array(256)
@@ -14,23 +16,26 @@ allowed[0x2f] = 2
 export class Keys {
   /** The key written last: `bytes[from, to)`, its slash at `slash`. */
   bytes = Buffer.allocUnsafe(firstBufferBytes) // from Node's pool: most walks need no other
+  /** For reading its words. */
+  view = viewOver(this.bytes)
   from = 0
   to = 0
   slash = 0
   /** What it shares with the key accepted before it. */
   shared = 0
   #accepted = this.bytes
+  #acceptedView = this.view
   #acceptedFrom = 0
   #acceptedTo = 0
 
   /** Writes the key of the entry that `frame` has just read. False: a character, the slash, or a part is wrong. */
   write(frame: NodeFrame): boolean {
-    const { prefixBytes, suffixFrom, suffixTo, slab, key, keyFrom } = frame
-    this.#makeRoom(prefixBytes + suffixTo - suffixFrom)
-    const { bytes } = this
+    const { prefixBytes, suffixFrom, suffixTo, slab, keyView, keyFrom } = frame
+    this.#makeRoom(prefixBytes + suffixTo - suffixFrom + wordBytes)
+    const { bytes, view } = this
     const from = this.#acceptedTo === 0 || this.#accepted !== bytes ? 0 : this.#acceptedTo
-    let to = from
-    for (let i = 0; i < prefixBytes; i++) bytes[to++] = key[keyFrom + i] ?? 0
+    for (let i = 0; i < prefixBytes; i += wordBytes) view.setInt32(from + i, keyView.getInt32(keyFrom + i))
+    let to = from + prefixBytes
     let slash = frame.slash >= 0 && frame.slash < prefixBytes ? from + frame.slash : -1
     for (let i = suffixFrom; i < suffixTo; i++) {
       const byte = slab.bytes[i] ?? 0
@@ -49,12 +54,14 @@ export class Keys {
 
   /** Is the key written last greater than the one accepted before it? Sets `shared`. */
   isInOrder(frame: NodeFrame): boolean {
-    const { bytes, from, to } = this
+    const { bytes, view, from, to } = this
     const before = this.#accepted
+    const beforeView = this.#acceptedView
     const beforeFrom = this.#acceptedFrom
     const length = Math.min(to - from, this.#acceptedTo - beforeFrom)
     // right after its neighbour in the same node, a key shares at least its prefix with the key before
     let i = frame.key === before && frame.keyFrom === beforeFrom ? Math.min(frame.prefixBytes, length) : 0
+    while (i + wordBytes <= length && view.getInt32(from + i) === beforeView.getInt32(beforeFrom + i)) i += wordBytes
     while (i < length && bytes[from + i] === before[beforeFrom + i]) i++
     this.shared = i
     if (i < length) return (bytes[from + i] ?? 0) > (before[beforeFrom + i] ?? 0)
@@ -63,6 +70,7 @@ export class Keys {
 
   accept(): void {
     this.#accepted = this.bytes
+    this.#acceptedView = this.view
     this.#acceptedFrom = this.from
     this.#acceptedTo = this.to
   }
@@ -73,7 +81,12 @@ export class Keys {
     if (at + keyBytes <= this.bytes.length) return
     const bytes = Math.max(keyBytes, Math.min(this.bytes.length * 2, maxBufferBytes))
     this.bytes = Buffer.allocUnsafeSlow(bytes)
+    this.view = viewOver(this.bytes)
   }
+}
+
+function viewOver({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength)
 }
 
 /** `.` and `..` are no part of a repo path (https://atproto.com/specs/repository). */

@@ -4,7 +4,7 @@ import type { BlockStore, Links } from './blocks.ts'
 import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
 import type { Ledger } from './ledger.ts'
 import { Section, type SectionParts, sectionBytes, writeSection } from './section.ts'
-import { freeNow, freeSlab, newSlab, noSlab, type Slab, slabOver } from './slab.ts'
+import { freeSlab, newSlab, noSlab, type Slab, slabOver } from './slab.ts'
 
 const unitBits = 14
 const unitBytes = 1 << unitBits
@@ -180,13 +180,13 @@ export class MemoryBlocks implements BlockStore {
   /** Frees the memory now, for a store of which nothing was given out. */
   free(): void {
     for (const slab of new Set(this.#units)) if (slab.bytes !== this.#borrowed) freeSlab(slab)
-    if (this.#index !== noIndex) freeNow(this.#index.slots)
     this.close()
   }
 
   close(): void {
     this.#units.length = 0
     this.#tail = noSlab
+    if (this.#index !== noIndex) this.#index.free() // nothing that was given out points into it
     this.#index = noIndex
   }
 
@@ -219,7 +219,8 @@ export class MemoryBlocks implements BlockStore {
       located[i] = stored
       if (stored === 0) continue
       const slab = this.#units[(stored - 1) >>> unitBits] ?? noSlab
-      seen ^= slab.bytes[stored - 1 - slab.base + headBytes] ?? 0
+      const start = stored - 1 - slab.base
+      seen ^= (slab.bytes[start] ?? 0) ^ (slab.bytes[start + headBytes] ?? 0)
     }
     return seen
   }

@@ -28,6 +28,7 @@ export class NodeFrame {
   #suffixes = new Int32Array(3 * firstEntries)
   /** The last key read from this node: in `key` from `keyFrom` to `keyTo`, its slash `slash` bytes after that. */
   key: Buffer = noKey
+  keyView = noSlab.view
   keyFrom = 0
   keyTo = 0
   slash = -1
@@ -57,6 +58,7 @@ export class NodeFrame {
     this.links[0] = -1
     this.located[0] = 0
     this.key = noKey
+    this.keyView = noSlab.view
     this.keyFrom = 0
     this.keyTo = 0
     this.slash = -1
@@ -100,6 +102,7 @@ export class NodeFrame {
   clear(): void {
     this.slab = noSlab
     this.key = noKey
+    this.keyView = noSlab.view
     this.failure = undefined
     this.entries = 0
     if (this.links.length > 1 + 2 * maxSpareEntries) this.#grow(firstEntries)
@@ -116,6 +119,7 @@ export class NodeFrame {
   /** The entry that was read is done; `keys` holds its key. */
   advance(keys: Keys): void {
     this.key = keys.bytes
+    this.keyView = keys.view
     this.keyFrom = keys.from
     this.keyTo = keys.to
     this.slash = keys.slash - keys.from

@@ -40,12 +40,15 @@ export class Walk {
   /** Nodes and records of a store that does not keep them in place. */
   readonly #copies = new Arena()
   readonly #depths = new KeyDepths()
+  readonly root: DigestAt
 
-  constructor(blocks: BlockStore, root: DigestAt, options: WalkOptions) {
+  /** Walks the tree whose root has this digest. */
+  constructor(blocks: BlockStore, root: Uint8Array, options: WalkOptions) {
     this.#blocks = blocks
-    this.wanted = root
     this.#options = options
-    this.#path = new NodePath(options.limits, this.#copies)
+    this.#path = new NodePath(root, options.limits, this.#copies)
+    this.root = { slab: this.#path.root, at: 0 }
+    this.wanted = this.root
   }
 
   /** Goes on with the same tree in another store. */
