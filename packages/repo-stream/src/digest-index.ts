@@ -28,6 +28,11 @@ export class DigestIndex {
     return this.count * 8 >= this.slots.length * 3
   }
 
+  /** How often must it double to hold so many? Once at least. */
+  doublingsFor(count: number): number {
+    return Math.max(1, Math.ceil(Math.log2((count * 8) / (this.slots.length * 3))))
+  }
+
   /** Adds without looking for an equal one, to an index that is not full. */
   insert(hash: number, address: number): void {
     this.count++
@@ -41,11 +46,11 @@ export class DigestIndex {
     this.slots[slot + 1] = address + 1
   }
 
-  /** Doubles the table. It takes another twice its `bytes` until the old one is freed. */
-  grow(): void {
+  /** Doubles the table, `doublings` times. The old one is there until the new one is filled. */
+  grow(doublings = 1): void {
     const old = this.slots
-    const slots = new Uint32Array(old.length * 2)
-    const shift = this.shift - 1
+    const slots = new Uint32Array(old.length << doublings)
+    const shift = this.shift - doublings
     for (let i = 0; i < old.length; i += 2) {
       const address = old[i + 1] ?? 0
       if (address !== 0) put(slots, shift, old[i] ?? 0, address)

@@ -11,7 +11,7 @@ import { rawBlock } from './section.ts'
 import { type Slab, slabOver } from './slab.ts'
 
 /** Siblings that are read together. A node has four children on average. */
-const siblings = 8
+const siblings = 16
 
 /** The tree of a repo of a million records has ten levels. */
 const maxSpareLevels = 10
