@@ -52,7 +52,7 @@ test('after the load tables get the statistics and the care that they did withou
     const sql = `select reltuples::int as rows, reloptions as settings from pg_class where relname = 'like_rows'`
     return (await database.pool.query(sql)).rows
   }
-  const settings = ['autovacuum_analyze_threshold=10000000', 'autovacuum_vacuum_insert_threshold=10000000']
+  const settings = ['autovacuum_analyze_threshold=10000000', 'autovacuum_vacuum_insert_threshold=-1']
   expect(await readLikes()).toEqual([{ rows: -1, settings }])
   await finish(database, { config })
   expect(await readLikes()).toEqual([{ rows: 5_000, settings: null }])
