@@ -49,6 +49,7 @@ export async function finish(database: { pool: Pool; schema: string }, options: 
     const { rows } = await client.query<{ ours: boolean }>(tryLock, [finishLock, schema])
     if (rows[0]?.ours !== true) return { ...result, busy: true }
     await client.query(raiseSettings, [options.maintenanceMemory ?? '256MB', parallelWorkers])
+    await client.query(widenRing)
     await client.query(noticeKills).catch(() => undefined) // a server on Windows cannot
     await buildMissing({ client, pool, schema, options, result })
     return result
@@ -63,6 +64,7 @@ async function letGo(client: PoolClient, schema: string): Promise<void> {
     await client.query('rollback')
     await client.query('reset maintenance_work_mem; reset max_parallel_maintenance_workers')
     await client.query('reset client_connection_check_interval')
+    await client.query(narrowRing)
     await client.query('select pg_advisory_unlock($1, hashtext($2))', [finishLock, schema])
     client.release()
   } catch {
@@ -90,6 +92,14 @@ const raiseSettings = `
                     greatest(pg_size_bytes($1), pg_size_bytes(current_setting('maintenance_work_mem'))) / 1024 || 'kB', false),
          set_config('max_parallel_maintenance_workers',
                     greatest($2::int, current_setting('max_parallel_maintenance_workers')::int)::text, false)`
+/**
+ * A vacuum goes round in 2 MB of buffers, and where rows are all new each round waits until the WAL of the pages that it leaves is on the
+ * disk: half of its time (bench:size). Postgres takes an eighth of its buffers at most. Servers before 16 have no such setting.
+ */
+const ring = (value: string) => `
+  select set_config(name, ${value}, false) from pg_settings where name = 'vacuum_buffer_usage_limit'`
+const widenRing = ring(`'128MB'`)
+const narrowRing = ring('reset_val')
 const pollMs = 500
 const queryCanceled = '57014'
 const entryTooLong = '54000'
