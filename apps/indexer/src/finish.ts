@@ -1,7 +1,7 @@
 // Builds the secondary indexes that the config wants and the database lacks: after the first load, or by `indexer finish`.
-// Writers go on meanwhile (`concurrently`). The surprise: an index that a kill left half built is there but invalid; it is
-// dropped and built again, and that is all that resuming takes. Tables are vacuumed first: a scan that finds fresh rows marks them, so
-// each page would be logged and written for the build and once more for the vacuum.
+// Writers go on meanwhile (`concurrently`). An index that a kill left half built is invalid: it is dropped and built again, which is all
+// that resuming takes. The surprise: tables are vacuumed first. A build's scan marks the fresh rows that it finds, so each page would be
+// logged and written for the build and once more for the vacuum.
 import type { Pool, PoolClient } from 'pg'
 import type { Column, ColumnType, Config } from './config.ts'
 import { CounterChanges, counterWriter } from './counters.ts'
@@ -93,8 +93,8 @@ const raiseSettings = `
          set_config('max_parallel_maintenance_workers',
                     greatest($2::int, current_setting('max_parallel_maintenance_workers')::int)::text, false)`
 /**
- * A vacuum goes round in 2 MB of buffers, and where rows are all new each round waits until the WAL of the pages that it leaves is on the
- * disk: half of its time (bench:size). Postgres takes an eighth of its buffers at most. Servers before 16 have no such setting.
+ * A vacuum goes round in 2 MB of buffers, and where rows are all new it waits each time until the WAL of the pages that it leaves is on
+ * the disk: 1,600 times for 10 million rows (bench:size). Postgres takes an eighth of its buffers at most; before 16 it cannot be set.
  */
 const ring = (value: string) => `
   select set_config(name, ${value}, false) from pg_settings where name = 'vacuum_buffer_usage_limit'`
@@ -118,15 +118,16 @@ async function buildMissing(build: Build): Promise<void> {
     result.dropped.push(name)
   }
   const loaded = await client.query<{ name: string }>(selectLoaded, [schema, Object.keys(loadSettings)[0]])
-  const names = new Set([...missing.map((index) => index.rowsName), ...loaded.rows.map(({ name }) => name)])
-  const tables = [...names].map((name) => `${schema}.${quoteName(name)}`)
+  const fresh = new Set(loaded.rows.map(({ name }) => name))
+  const tables = [...new Set([...missing.map((index) => index.rowsName), ...fresh])]
   for (const [i, name] of tables.entries()) {
-    await watched(build, { work: 'vacuum', name, number: i + 1, of: tables.length }, `vacuum (freeze) ${name}`)
+    const statement = `vacuum (freeze ${fresh.has(name)}) ${schema}.${quoteName(name)}` // their pages are written anyway
+    await watched(build, { work: 'vacuum', name, number: i + 1, of: tables.length }, statement)
   }
   for (const [i, index] of missing.entries()) {
     await buildOne(build, index, { work: 'index', name: index.name, number: i + 1, of: missing.length })
   }
-  for (const table of tables) await endLoad(build, table)
+  for (const name of tables) await endLoad(build, `${schema}.${quoteName(name)}`)
 }
 
 /** Statistics, also of what the indexes are on, and from then on autovacuum's care. */
