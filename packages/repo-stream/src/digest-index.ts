@@ -9,7 +9,7 @@ const slotBytes = 8
 const minSlots = 64
 const maxDoublings = 3
 const maxSpares = 64
-/** Empty tables of the smallest size that nobody needs any more: the memory of a new one costs a tiny repo 3 %. */
+/** Empty tables of the smallest size that nobody needs any more: the memory of a new one costs a tiny repo 2 %. */
 const spares: Uint32Array[] = []
 
 export class DigestIndex {
