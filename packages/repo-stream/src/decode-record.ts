@@ -7,7 +7,7 @@ import { makeLink } from './decode-link.ts'
 import { addShape, placeInside, rootPlace, type Shape } from './decode-shapes.ts'
 import { RepoStreamError } from './errors.ts'
 import { makeMap, maxMadeKeys, storeField } from './make-map.ts'
-import { recordMemory } from './record-memory.ts'
+import { latin1Slice, recordMemory, utf8Slice } from './record-memory.ts'
 
 export type RecordValue =
   | null
@@ -37,8 +37,8 @@ const maxDepth = 256
  */
 export function decodeRecord(bytes: Uint8Array): RecordMap {
   if (bytes.length + slack > input.octets.length) Object.assign(input, recordMemory(bytes.length + slack))
+  input.text = latin1Slice.call(bytes, 0, bytes.length)
   input.octets.set(bytes)
-  input.text = input.scratch.latin1Slice(0, bytes.length)
   input.size = bytes.length
   input.position = 1
   const head = input.octets[0] ?? 0
@@ -137,14 +137,14 @@ function readNewKey(previous: Shape): Shape {
   const length = readCount(head & 31)
   if (length > input.size - input.position) fail('the record ends early')
   input.position += length
-  if (!isUtf8(input.scratch.subarray(input.position - length, input.position))) fail('a map key is not UTF-8', start)
-  const key = Uint8Array.from(input.scratch.subarray(start, input.position))
+  if (!isUtf8(input.octets.subarray(input.position - length, input.position))) fail('a map key is not UTF-8', start)
+  const key = Uint8Array.from(input.octets.subarray(start, input.position))
   if (previous.length > 0) {
     const order = Buffer.compare(previous.key, key)
     if (order === 0) fail('a map key is repeated', start)
     if (order > 0) fail('map keys are out of order', start)
   }
-  return addShape(previous, key, input.scratch.utf8Slice(input.position - length, input.position))
+  return addShape(previous, key, utf8Slice.call(input.octets, input.position - length, input.position))
 }
 
 function readValue(place: Shape, depth: number): RecordValue {
@@ -188,8 +188,8 @@ function readString(info: number): string {
   if (end > input.size) fail('the record ends early')
   input.position = end
   if (isAscii(start, end)) return input.text.substring(start, end)
-  const string = input.scratch.utf8Slice(start, end)
-  if (string.includes('\ufffd') && !isUtf8(input.scratch.subarray(start, end))) fail('a string is not UTF-8', start)
+  const string = utf8Slice.call(input.octets, start, end)
+  if (string.includes('\ufffd') && !isUtf8(input.octets.subarray(start, end))) fail('a string is not UTF-8', start)
   return string
 }
 

@@ -1,16 +1,10 @@
-// The bytes that a record is decoded from, in the three forms that they are read in: bytes, words, and strings by Node's own
-// slicing functions, which its types leave out (`toString` takes 40 ns a record more to reach them).
+// The bytes of a record in hand, in the two forms that they are read in, and Node's own functions that make strings of bytes,
+// which its types leave out: `toString` takes 40 ns a record more to reach them.
 import { Buffer } from 'node:buffer'
 
 export interface RecordMemory {
   octets: Uint8Array<ArrayBuffer>
   view: DataView
-  scratch: SlicingBuffer
-}
-
-interface SlicingBuffer extends Buffer<ArrayBuffer> {
-  latin1Slice(start: number, end: number): string
-  utf8Slice(start: number, end: number): string
 }
 
 const pageBytes = 64 * 1024
@@ -18,11 +12,18 @@ const pageBytes = 64 * 1024
 /** At least so many bytes, zeroed. */
 export function recordMemory(bytes: number): RecordMemory {
   const buffer = new ArrayBuffer(Math.ceil(bytes / pageBytes) * pageBytes)
-  const scratch = Buffer.from(buffer)
-  if (!canSlice(scratch)) throw new TypeError('this Node has no Buffer.latin1Slice and utf8Slice')
-  return { octets: new Uint8Array(buffer), view: new DataView(buffer), scratch }
+  return { octets: new Uint8Array(buffer), view: new DataView(buffer) }
 }
 
-function canSlice(buffer: Buffer<ArrayBuffer>): buffer is SlicingBuffer {
-  return 'latin1Slice' in buffer && 'utf8Slice' in buffer
+type Slice = (this: Uint8Array, start: number, end: number) => string
+
+export const { latin1Slice, utf8Slice } = slicing(Buffer.prototype)
+
+function slicing(prototype: object): { latin1Slice: Slice; utf8Slice: Slice } {
+  if (canSlice(prototype)) return prototype
+  throw new TypeError('this Node has no Buffer.latin1Slice and utf8Slice')
+}
+
+function canSlice(prototype: object): prototype is { latin1Slice: Slice; utf8Slice: Slice } {
+  return 'latin1Slice' in prototype && 'utf8Slice' in prototype
 }
