@@ -117,7 +117,7 @@ function watchUsage(child: ChildProcess): () => Usage {
     const now = usageOf(child.pid ?? -1)
     if (now !== undefined && now.cpuMs >= last.cpuMs && now.peakRssBytes > 0) last = now
   }
-  const timer = setInterval(look, 20)
+  const timer = setInterval(look, 200)
   child.once('exit', () => clearInterval(timer))
   return () => {
     look()

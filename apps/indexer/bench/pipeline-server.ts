@@ -42,12 +42,20 @@ async function send(socket: Socket, { status = 200, type, body }: Answer): Promi
   let before = `${head}transfer-encoding: chunked\r\n\r\n`
   let held: Buffer[] = []
   for (const chunk of body) {
-    if (held.length > 0 && !socket.write(Buffer.concat(held))) await drained(socket)
+    if (held.length > 0 && !writeAll(socket, held)) await drained(socket)
     if (socket.destroyed) return
     held = [Buffer.from(`${before}${chunk.length.toString(16)}\r\n`, 'latin1'), chunk]
     before = '\r\n'
   }
-  socket.write(Buffer.concat([...held, Buffer.from(`${before}0\r\n\r\n`, 'latin1')])) // a tiny repo is one write
+  writeAll(socket, [...held, Buffer.from(`${before}0\r\n\r\n`, 'latin1')]) // a tiny repo is one write
+}
+
+/** In one call and without a copy, which was a third of what the farm took. */
+function writeAll(socket: Socket, pieces: readonly Buffer[]): boolean {
+  socket.cork()
+  const hasRoom = pieces.map((piece) => socket.write(piece)).at(-1) ?? true
+  socket.uncork()
+  return hasRoom
 }
 
 function drained(socket: Socket): Promise<void> {

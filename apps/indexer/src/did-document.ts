@@ -37,10 +37,8 @@ const maxListLength = 100
 
 function findById(list: unknown, did: string, fragment: string): Record<string, unknown> | undefined {
   if (!Array.isArray(list)) return undefined
-  for (const item of list.slice(0, maxListLength)) {
-    if (isObject(item) && (item.id === fragment || item.id === did + fragment)) return item
-  }
-  return undefined
+  const whole = did + fragment
+  return list.slice(0, maxListLength).find((item) => isObject(item) && (item.id === fragment || item.id === whole))
 }
 
 /** Of an http(s) URL; a name with a dot behind it is the same host. */

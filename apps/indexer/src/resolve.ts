@@ -64,7 +64,7 @@ export function createResolver(options: ResolverOptions): Resolver {
   const { http, onAnswer, local } = options
 
   async function ask(did: string, refresh: boolean): Promise<Identity> {
-    const copied = refresh ? undefined : await local?.lookUp(did)
+    const copied = refresh || local === undefined ? undefined : await local.lookUp(did)
     if (copied) {
       cache.set(did, copied)
       return copied
@@ -93,9 +93,10 @@ export function createResolver(options: ResolverOptions): Resolver {
     const flightKey = refresh ? `refresh ${did}` : did // a refresh must not be served by the copy that it doubts
     let flight = flights.get(flightKey)
     if (!flight) {
-      flight = ask(did, refresh).finally(() => flights.delete(flightKey))
+      flight = ask(did, refresh)
       flights.set(flightKey, flight)
-      flight.catch(() => undefined) // every waiter may have been aborted
+      const landed = () => void flights.delete(flightKey)
+      flight.then(landed, landed) // every waiter may have been aborted
     }
     return await unlessAborted(flight, signal)
   }
@@ -142,10 +143,10 @@ function nextDirectory(
 ): { directory: Directory; waitMs: number } | undefined {
   const round = Math.floor(attempt / Math.max(plc.length, 1)) // the first round over all directories does not wait
   const backOffMs = round === 0 ? 0 : limits.backOffMs * 2 ** (round - 1) * (0.75 + Math.random() / 2)
-  const turn = plc.map((_, index) => plc[(attempt + index) % plc.length])
   const untilMs = Date.now() + Math.min(backOffMs, limits.maxWaitMs)
   let best: Directory | undefined
-  for (const directory of turn) {
+  for (let index = 0; index < plc.length; index++) {
+    const directory = plc[(attempt + index) % plc.length]
     if (!directory || (best && Math.max(best.pausedUntilMs, untilMs) <= Math.max(directory.pausedUntilMs, untilMs))) {
       continue
     }
@@ -205,8 +206,10 @@ function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal | und
   if (signal.aborted) return Promise.reject(signal.reason)
   const waiting = waitingUnder(signal)
   return new Promise((resolve, reject) => {
+    const leave = () => void waiting.delete(reject)
     waiting.add(reject)
-    promise.then(resolve, reject).finally(() => waiting.delete(reject))
+    promise.then(leave, leave)
+    promise.then(resolve, reject)
   })
 }
 

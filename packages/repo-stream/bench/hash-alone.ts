@@ -7,13 +7,14 @@ import { keyHeight } from '../src/key-height.ts'
 import { defaultLimits } from '../src/limits.ts'
 import { hasDigest, zeroPairs } from '../src/sha256.ts'
 import { batchBytes, batchMessages, createLanes, maxLaneBytes } from '../src/sha256-lanes.ts'
-import { slabOver } from '../src/slab.ts'
+import { slabOver, viewOf } from '../src/slab.ts'
 import type { Side } from './sides.ts'
 
 export const hashAlone: Side = async (path) => {
   const bytes = new Uint8Array(await readFile(path))
+  const slab = slabOver(bytes)
   const places: number[] = []
-  new CarReader(defaultLimits).parse(slabOver(bytes), 0, bytes.length, (_slab, _start, data, end) => {
+  new CarReader(defaultLimits).parse(slab, 0, bytes.length, (_slab, _start, data, end) => {
     places.push(data, end)
     return true
   })
@@ -22,7 +23,7 @@ export const hashAlone: Side = async (path) => {
   return () => {
     for (let i = 0; i < blocks.length; i += 2) {
       const data = blocks[i] ?? 0
-      if (!hasDigest(bytes.subarray(data, blocks[i + 1] ?? 0), bytes, data - 32)) throw new Error('a wrong hash')
+      if (!hasDigest(viewOf(slab, data, blocks[i + 1] ?? 0), slab.view, data - 32)) throw new Error('a wrong hash')
     }
     hashKeys(keys)
     return { records: keys.heights.length, bytes: bytes.length }

@@ -1,6 +1,6 @@
 // Decodes the signed root of a repo from its block. Strict: canonical DAG-CBOR, exactly the six fields, because the bytes
 // that the signature covers are the block without `sig`, and whatever else stood in it would be signed unseen.
-import { cidBytes, cidBytesText, cidHead, linkBytes } from './cid.ts'
+import { cidBytes, cidBytesText, isLink, linkBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
 import { hasText } from './has-text.ts'
 import type { Commit } from './types.ts'
@@ -125,15 +125,9 @@ class CommitReader {
 
   #link(field: string): Uint8Array {
     const from = this.#at
-    const bytes = this.#bytes
-    if (
-      from + linkBytes > bytes.length ||
-      bytes.readUInt32BE(from) !== 0xd82a5825 ||
-      bytes[from + 4] !== 0 ||
-      bytes.readUInt32BE(from + 5) !== cidHead
-    ) {
+    const { buffer, byteOffset, length } = this.#bytes
+    if (!isLink(new DataView(buffer, byteOffset, length), from, length))
       throw this.#invalid('a link is not one to a block of a repo', field)
-    }
     this.#at = from + linkBytes
     return this.#copy(this.#at - cidBytes)
   }

@@ -44,3 +44,32 @@ test.each([
   expect(index.bytes / count).toBeLessThanOrEqual(22)
   expect([...index.addresses().sort()]).toEqual([...Array(count).keys()])
 })
+
+test('a table grows in few steps to what is expected, and keeps what it holds', () => {
+  const { view } = slabOver(digests((i, digest) => createHash('sha256').update(String(i)).digest().copy(digest)))
+  const index = new DigestIndex()
+  let steps = 0
+  for (let i = 0; i < count; i++) {
+    if (index.isFull) {
+      index.grow(index.doublingsFor(count))
+      steps++
+    }
+    index.insert(digestHash(view, i * 32), i)
+  }
+  expect(steps).toBe(3)
+  expect(index.bytes / count).toBeLessThanOrEqual(22)
+  expect([...index.addresses().sort()]).toEqual([...Array(count).keys()])
+  expect(index.doublingsFor(0)).toBe(1)
+})
+
+test('a table of the smallest size is empty when it is used again', () => {
+  const { view } = slabOver(digests((i, digest) => digest.writeUInt32BE(i, 28)))
+  const first = new DigestIndex()
+  for (let i = 0; i < 20; i++) first.insert(digestHash(view, i * 32), i)
+  const { slots } = first
+  first.free()
+  const second = new DigestIndex()
+  expect(second.slots).toBe(slots)
+  expect(second.addresses()).toEqual(new Uint32Array(0))
+  expect(second.slots.every((word) => word === 0)).toBe(true)
+})

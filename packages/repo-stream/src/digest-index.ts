@@ -1,4 +1,5 @@
 // Finds blocks by digest: an open-addressing table of (hash, address) pairs, 11 to 21 bytes a block, seeded per process.
+// (Up to 42 where a CAR's first blocks are half as large as its rest, as a table may be made for so many as they let expect.)
 // It holds no digests: whoever uses it compares all 32 bytes where the block lies, and goes on probing when they differ.
 import { randomBytes } from 'node:crypto'
 import { freeNow } from './slab.ts'
@@ -6,8 +7,9 @@ import { freeNow } from './slab.ts'
 /** Two words a slot: the hash, and the address plus one; zero is an empty slot. */
 const slotBytes = 8
 const minSlots = 64
+const maxDoublings = 3
 const maxSpares = 64
-/** Empty tables of the smallest size that nobody needs any more: the memory of a new one costs a tiny repo 3 %. */
+/** Empty tables of the smallest size that nobody needs any more: the memory of a new one costs a tiny repo 2 %. */
 const spares: Uint32Array[] = []
 
 export class DigestIndex {
@@ -28,9 +30,9 @@ export class DigestIndex {
     return this.count * 8 >= this.slots.length * 3
   }
 
-  /** How often must it double to hold so many? Once at least. */
+  /** How often must it double to hold so many? Once at least, and not all at once: they are a guess from what it holds. */
   doublingsFor(count: number): number {
-    return Math.max(1, Math.ceil(Math.log2((count * 8) / (this.slots.length * 3))))
+    return Math.min(maxDoublings, Math.max(1, Math.ceil(Math.log2((count * 8) / (this.slots.length * 3)))))
   }
 
   /** Adds without looking for an equal one, to an index that is not full. */

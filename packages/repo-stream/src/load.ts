@@ -193,7 +193,7 @@ export class Load {
     this.#disk?.blocks.close()
     this.#memory = undefined
     this.#ledger.giveAll()
-    await this.#disk?.store.close()
+    if (this.#disk !== undefined) await this.#disk.store.close()
   }
 
   #receive(chunk: Uint8Array | undefined): void {
@@ -248,7 +248,7 @@ export class Load {
   readonly #takeBlock = (slab: Slab, start: number, data: number, end: number): boolean => {
     // one view for the hash and for `process`: it costs a tenth of either
     const block = this.#verifyHashes || this.process !== undefined ? viewOf(slab, data, end) : slab.bytes
-    if (this.#verifyHashes && !hasDigest(block, slab.bytes, data - 32)) {
+    if (this.#verifyHashes && !hasDigest(block, slab.view, data - 32)) {
       throw new RepoStreamError('BlockHashMismatch', 'the bytes of a block do not have the hash of its CID', {
         offset: this.#reader.offset,
         cid: cidText(slab.bytes, data - 32),
