@@ -112,7 +112,7 @@ export class FieldWriter extends Output {
     reader.readHead()
     if (reader.major !== cborMajor.text) return 'WrongType'
     const start = reader.takeBody()
-    const outcome = writeDatetime(reader.bytes, start, reader.position, this.bytes, this.length)
+    const outcome = writeDatetime(reader, start, reader.position, this.bytes, this.length)
     if (outcome === datetimeOutcome.malformed) return 'DatetimeMalformed'
     if (outcome === datetimeOutcome.outOfRange) return 'DatetimeOutOfRange'
     if (outcome === datetimeOutcome.rounded) this.#repair ??= 'DatetimeTooFine'
