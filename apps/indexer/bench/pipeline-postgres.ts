@@ -30,9 +30,10 @@ const shown = [
   'max_parallel_workers',
 ]
 
-export async function openBenchPostgres(): Promise<BenchPostgres> {
+/** With other settings than the embedded server's own where they are what is asked about. */
+export async function openBenchPostgres(settings: Record<string, string> = {}): Promise<BenchPostgres> {
   const dataDir = mkdtempSync(join(tmpdir(), 'atproto-indexer-bench-'))
-  const server = await openEmbeddedDatabase({ dataDir, log: { debug: () => {}, warn: () => {} } })
+  const server = await openEmbeddedDatabase({ dataDir, settings, log: { debug: () => {}, warn: () => {} } })
   await touchBuffers(server.url)
   let databases = 0
   return {

@@ -1,6 +1,7 @@
 // Question: does Postgres stay as fast when the tables grow, keys in place? `npm run bench:size [-- --json] [--rows 100000000]`.
 // Finished repos of the usual mix go through claims and our writer into the embedded Postgres in the order of a crawl, step by
 // step; then `finish` builds the secondary indexes. Ends by itself when the disk has less than `--reserve` GiB left.
+// `--set name=value` changes a setting of the server, to see what it does alone.
 import { statfsSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -11,6 +12,7 @@ import { type ClaimedRepo, openState } from '../src/state.ts'
 import { openWriter } from '../src/write.ts'
 import { openBenchPostgres } from './pipeline-postgres.ts'
 import { createRepoSource } from './size-repos.ts'
+import { type Cost, costBetween, look, probe } from './size-watch.ts'
 
 const { values } = parseArgs({
   options: {
@@ -20,6 +22,7 @@ const { values } = parseArgs({
     reserve: { type: 'string', default: '8' },
     seed: { type: 'string', default: '1' },
     'no-finish': { type: 'boolean', default: false },
+    set: { type: 'string', multiple: true, default: [] },
   },
 })
 
@@ -47,17 +50,17 @@ const insertRepos = `
   select name, 0, count(*) from made, unnest('{discovered,repos/waiting}'::text[]) as name group by name
   on conflict (name, writer) do update set value = counters.value + excluded.value`
 
-interface Step {
+interface Step extends Cost {
   rows: number
   ms: number
   rowsPerSecond: number
-  postgresMicrosPerRow: number
-  /** Of 1,000 looks at a page of a key's index, those that Postgres did not find in its own cache. */
-  keyMissesPerMille: number
+  probeMs: number
 }
 
 const source = await createRepoSource(Number(values.seed))
-await using postgres = await openBenchPostgres()
+await using postgres = await openBenchPostgres(
+  Object.fromEntries(values.set.map((one) => one.split(/=(.*)/s, 2) as [string, string])),
+)
 const database = await openDatabase({ url: await postgres.freshDatabase() })
 await migrate(database)
 await applySchema(database, source)
@@ -76,7 +79,7 @@ for (let rows = 0; rows < wanted && stopped === undefined; ) {
   rows += step.rows
   steps.push(step)
   process.stderr.write(
-    `${rows.toLocaleString('en-US')} rows  ${step.rowsPerSecond.toLocaleString('en-US')}/s  ${step.postgresMicrosPerRow} µs of Postgres a row  ${step.keyMissesPerMille} key misses of 1,000\n`,
+    `${rows.toLocaleString('en-US')} rows  ${step.rowsPerSecond.toLocaleString('en-US')}/s  ${JSON.stringify(step)}\n`,
   )
   const free = freeBytes()
   if (free < reserveBytes + stepRows * bytesPerRow + rows * finishBytesPerRow)
@@ -90,22 +93,24 @@ report(await postgres.settings())
 await database.close()
 
 async function measureStep(atLeast: number): Promise<Step> {
-  const before = await keyReads(database)
-  const cpuBeforeMs = postgres.cpuMs()
+  const probeMs = probe()
+  const { result: rows, ms, cost } = await measured(() => load(atLeast))
+  return { rows, ms, rowsPerSecond: Math.round((rows * 1000) / ms), probeMs, ...cost(rows) }
+}
+
+interface Measured<T> {
+  ms: number
+  cost: (rows: number) => Cost
+  result: T
+}
+
+async function measured<T>(work: () => Promise<T>): Promise<Measured<T>> {
+  const before = await look(database, postgres)
   const startMs = performance.now()
-  const rows = await load(atLeast)
-  const ms = performance.now() - startMs
-  const postgresMs = postgres.cpuMs() - cpuBeforeMs
-  const after = await keyReads(database)
-  const reads = after.reads - before.reads
-  const looks = reads + after.hits - before.hits
-  return {
-    rows,
-    ms: Math.round(ms),
-    rowsPerSecond: Math.round((rows * 1000) / ms),
-    postgresMicrosPerRow: Number(((postgresMs * 1000) / rows).toFixed(2)),
-    keyMissesPerMille: Number(((reads * 1000) / Math.max(1, looks)).toFixed(2)),
-  }
+  const result = await work()
+  const ms = Math.round(performance.now() - startMs)
+  const after = await look(database, postgres)
+  return { ms, result, cost: (rows) => costBetween(before, after, rows) }
 }
 
 /** Ends with the commit of all that it began. */
@@ -140,14 +145,6 @@ async function* claims(): AsyncGenerator<ClaimedRepo, undefined> {
   }
 }
 
-async function keyReads({ pool }: Database): Promise<{ reads: number; hits: number }> {
-  const { rows } = await pool.query<{ reads: number; hits: number }>(
-    `select coalesce(sum(idx_blks_read), 0)::float8 as reads, coalesce(sum(idx_blks_hit), 0)::float8 as hits
-     from pg_statio_user_indexes where schemaname = 'atproto' and relname ~ '_rows$'`,
-  )
-  return rows[0] ?? { reads: 0, hits: 0 }
-}
-
 async function sizes({ pool }: Database): Promise<{ heapBytes: number; indexBytes: number }> {
   const names = source.config.tables.map((table) => `atproto.${tableName(table)}`)
   const { rows } = await pool.query<{ heapBytes: number; indexBytes: number }>(
@@ -159,9 +156,8 @@ async function sizes({ pool }: Database): Promise<{ heapBytes: number; indexByte
 }
 
 async function build(database: Database) {
-  const startMs = performance.now()
-  const { built } = await finish(database, { config: source.config })
-  return { ms: Math.round(performance.now() - startMs), indexes: built }
+  const { ms, result, cost } = await measured(() => finish(database, { config: source.config }))
+  return { ms, indexes: result.built, cost: cost(steps.reduce((sum, step) => sum + step.rows, 0)) }
 }
 
 function freeBytes(): number {
@@ -174,6 +170,8 @@ function report(settings: Record<string, string>): void {
   const perRow = (bytes: number) => Number((bytes / rows).toFixed(1))
   const [first] = steps
   const last = steps.at(-1)
+  const slowest = steps.reduce((slowest, step) => (step.rowsPerSecond < slowest.rowsPerSecond ? step : slowest))
+  const share = (one: Step, other: Step) => Number((one.rowsPerSecond / other.rowsPerSecond).toFixed(2))
   const cases = [
     ...steps.map(({ ms, ...step }, index) => ({
       case: `step ${index + 1}`,
@@ -182,7 +180,9 @@ function report(settings: Record<string, string>): void {
       reps: 1,
       ...step,
     })),
-    ...(built === undefined ? [] : [{ case: 'secondary indexes', side: 'finish', medianMs: built.ms, reps: 1, rows }]),
+    ...(built === undefined
+      ? []
+      : [{ case: 'finish', side: 'finish', medianMs: built.ms, reps: 1, rows, ...built.cost }]),
     ...(built?.indexes ?? []).map(({ name, ms, bytes }) => ({
       case: name,
       side: 'finish',
@@ -203,7 +203,7 @@ function report(settings: Record<string, string>): void {
       secondary: perRow((built?.indexes ?? []).reduce((sum, { bytes }) => sum + bytes, 0)),
     },
     cases,
-    ratios: first && last ? { 'last step/first': Number((last.rowsPerSecond / first.rowsPerSecond).toFixed(2)) } : {},
+    ratios: first && last ? { 'last step/first': share(last, first), 'slowest step/first': share(slowest, first) } : {},
   }
   console.log(values.json ? JSON.stringify(result) : result)
 }

@@ -48,7 +48,7 @@ export function readOrigin(value: unknown, allowHttp: boolean): string | undefin
   const url = typeof value === 'string' && value.length <= 512 ? URL.parse(value) : null
   if (url === null) return undefined
   if (url.protocol !== 'https:' && !(allowHttp && url.protocol === 'http:')) return undefined
-  url.hostname = url.hostname.replace(/\.$/, '')
+  if (url.hostname.endsWith('.')) url.hostname = url.hostname.slice(0, -1)
   const isUsable = url.hostname !== '' && !url.hostname.endsWith('.') && url.username === '' && url.password === ''
   return isUsable ? url.origin : undefined
 }

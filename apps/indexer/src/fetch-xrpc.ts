@@ -2,6 +2,7 @@
 // 200 with the right content type; anything else is a coded IndexerError. Error bodies are read up to a small limit.
 import { type ErrorCode, IndexerError } from './errors.ts'
 import { type Http, type HttpAnswer, headerText } from './http.ts'
+import { readText } from './http-text.ts'
 import { type RateLimit, readRateLimit } from './rate-limit.ts'
 
 export interface FetchContext {
@@ -159,15 +160,4 @@ async function readRefusal(answer: HttpAnswer): Promise<{ error?: string; messag
   } catch {
     return {}
   }
-}
-
-async function readText(answer: HttpAnswer, maxBytes = Number.POSITIVE_INFINITY): Promise<string> {
-  const chunks: Uint8Array[] = []
-  let bytes = 0
-  for await (const chunk of answer.body) {
-    bytes += chunk.length
-    if (bytes > maxBytes) break
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
 }

@@ -21,9 +21,9 @@ export async function finishVerb(options: Options, io: RunIo): Promise<{ output:
 
 /** For `onProgress` of `finish`: on the progress line, or as log events. */
 export function showIndexes({ log, line }: Pick<RunIo, 'log' | 'line'>): (progress: FinishProgress) => void {
-  return ({ index, number, of, fraction, phase }) => {
+  return ({ work, name, number, of, fraction, phase }) => {
     const part = fraction === undefined ? phase : `${Math.round(fraction * 100)} %`
-    if (line) line.draw(`index ${number} of ${of}  ${index}  ${part}`)
-    else log.info({ index, number, of, fraction, phase }, 'building an index')
+    if (line) line.draw(`${work} ${number} of ${of}  ${name}  ${part}`)
+    else log.info({ [work]: name, number, of, fraction, phase }, work === 'index' ? 'building an index' : 'vacuuming')
   }
 }

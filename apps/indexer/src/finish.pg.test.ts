@@ -52,10 +52,28 @@ test('after the load tables get the statistics and the care that they did withou
     const sql = `select reltuples::int as rows, reloptions as settings from pg_class where relname = 'like_rows'`
     return (await database.pool.query(sql)).rows
   }
-  const settings = ['autovacuum_analyze_threshold=10000000', 'autovacuum_vacuum_insert_threshold=10000000']
+  const settings = ['autovacuum_analyze_threshold=10000000', 'autovacuum_vacuum_insert_threshold=-1']
   expect(await readLikes()).toEqual([{ rows: -1, settings }])
   await finish(database, { config })
   expect(await readLikes()).toEqual([{ rows: 5_000, settings: null }])
+})
+
+test('rows are vacuumed before anything is built on them, and an abort does not wait for it', async () => {
+  await using database = await openWithLikes(1_000)
+  const client = await database.pool.connect()
+  await client.query('begin; lock table like_rows in share update exclusive mode')
+  const stop = new AbortController()
+  const reason = new Error('stopped')
+  const stopped = expect(finish(database, { config, signal: stop.signal })).rejects.toBe(reason)
+  const waiting = `select from pg_stat_activity where query like 'vacuum%' and wait_event_type = 'Lock' and datname = current_database()`
+  await vi.waitUntil(async () => (await database.pool.query(waiting)).rowCount === 1, { timeout: 20_000 })
+  const begun = `select from pg_class where relname = any($1)`
+  expect((await database.pool.query(begun, [names])).rowCount).toBe(0)
+  stop.abort(reason)
+  await stopped
+  await client.query('rollback')
+  client.release()
+  expect((await finish(database, { config })).built.map((index) => index.name)).toEqual(names)
 })
 
 test('an index on what rows hold, from before short forms, is built again on what views show', async () => {

@@ -1,6 +1,7 @@
 // Builds the secondary indexes that the config wants and the database lacks: after the first load, or by `indexer finish`.
 // Writers go on meanwhile (`concurrently`). The surprise: an index that a kill left half built is there but invalid; it is
-// dropped and built again, and that is all that resuming takes.
+// dropped and built again, and that is all that resuming takes. Tables are vacuumed first: a scan that finds fresh rows marks them, so
+// each page would be logged and written for the build and once more for the vacuum.
 import type { Pool, PoolClient } from 'pg'
 import type { Column, ColumnType, Config } from './config.ts'
 import { CounterChanges, counterWriter } from './counters.ts'
@@ -19,8 +20,9 @@ export interface FinishOptions {
 }
 
 export interface FinishProgress {
-  /** The index that is being built, and how many there are to build in all. */
-  index: string
+  work: 'vacuum' | 'index'
+  /** The table or the index, and how many there are in all. */
+  name: string
   number: number
   of: number
   /** 0 to 1 of the phase that takes longest, reading the table; undefined in others. */
@@ -47,6 +49,7 @@ export async function finish(database: { pool: Pool; schema: string }, options: 
     const { rows } = await client.query<{ ours: boolean }>(tryLock, [finishLock, schema])
     if (rows[0]?.ours !== true) return { ...result, busy: true }
     await client.query(raiseSettings, [options.maintenanceMemory ?? '256MB', parallelWorkers])
+    await client.query(widenRing)
     await client.query(noticeKills).catch(() => undefined) // a server on Windows cannot
     await buildMissing({ client, pool, schema, options, result })
     return result
@@ -61,6 +64,7 @@ async function letGo(client: PoolClient, schema: string): Promise<void> {
     await client.query('rollback')
     await client.query('reset maintenance_work_mem; reset max_parallel_maintenance_workers')
     await client.query('reset client_connection_check_interval')
+    await client.query(narrowRing)
     await client.query('select pg_advisory_unlock($1, hashtext($2))', [finishLock, schema])
     client.release()
   } catch {
@@ -88,6 +92,14 @@ const raiseSettings = `
                     greatest(pg_size_bytes($1), pg_size_bytes(current_setting('maintenance_work_mem'))) / 1024 || 'kB', false),
          set_config('max_parallel_maintenance_workers',
                     greatest($2::int, current_setting('max_parallel_maintenance_workers')::int)::text, false)`
+/**
+ * A vacuum goes round in 2 MB of buffers, and where rows are all new each round waits until the WAL of the pages that it leaves is on the
+ * disk: half of its time (bench:size). Postgres takes an eighth of its buffers at most. Servers before 16 have no such setting.
+ */
+const ring = (value: string) => `
+  select set_config(name, ${value}, false) from pg_settings where name = 'vacuum_buffer_usage_limit'`
+const widenRing = ring(`'128MB'`)
+const narrowRing = ring('reset_val')
 const pollMs = 500
 const queryCanceled = '57014'
 const entryTooLong = '54000'
@@ -105,20 +117,23 @@ async function buildMissing(build: Build): Promise<void> {
     await client.query(`drop index concurrently if exists ${schema}.${quoteName(name)}`)
     result.dropped.push(name)
   }
-  for (const [i, index] of missing.entries()) {
-    options.signal?.throwIfAborted()
-    await buildOne(build, index, { number: i + 1, of: missing.length })
+  const loaded = await client.query<{ name: string }>(selectLoaded, [schema, Object.keys(loadSettings)[0]])
+  const names = new Set([...missing.map((index) => index.rowsName), ...loaded.rows.map(({ name }) => name)])
+  const tables = [...names].map((name) => `${schema}.${quoteName(name)}`)
+  for (const [i, name] of tables.entries()) {
+    await watched(build, { work: 'vacuum', name, number: i + 1, of: tables.length }, `vacuum (freeze) ${name}`)
   }
-  const loaded = await client.query<{ name: string }>(selectLoaded, [schema, loadSettings[0]])
-  const tables = new Set([...missing.map((index) => index.rowsName), ...loaded.rows.map(({ name }) => name)])
-  for (const name of tables) await endLoad(build, `${schema}.${quoteName(name)}`)
+  for (const [i, index] of missing.entries()) {
+    await buildOne(build, index, { work: 'index', name: index.name, number: i + 1, of: missing.length })
+  }
+  for (const table of tables) await endLoad(build, table)
 }
 
-/** What the load did without: statistics, also of what the indexes are on, and the map of pages of which index-only scans see nothing. */
+/** Statistics, also of what the indexes are on, and from then on autovacuum's care. */
 async function endLoad({ client, options: { signal } }: Build, table: string): Promise<void> {
   signal?.throwIfAborted()
-  await client.query(`vacuum (analyze) ${table}`)
-  await client.query(`alter table ${table} reset (${loadSettings.join(', ')})`)
+  await client.query(`analyze ${table}`)
+  await client.query(`alter table ${table} reset (${Object.keys(loadSettings).join(', ')})`)
 }
 
 const selectLoaded = `
@@ -139,33 +154,13 @@ const listIndexes = `
   join pg_namespace n on n.oid = c.relnamespace
   where n.nspname = $1`
 
-async function buildOne(
-  build: Build,
-  index: IndexStatement,
-  place: { number: number; of: number },
-  isAgain = false,
-): Promise<void> {
-  const { client, pool, schema, options, result } = build
-  const { rows: self } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
-  const pid = self[0]?.pid ?? 0
+async function buildOne(build: Build, index: IndexStatement, place: Place, isAgain = false): Promise<void> {
+  const { client, schema, result } = build
   const startedAt = performance.now()
-  let isTooLong = false
-  const poll = setInterval(() => {
-    reportProgress(pool, pid, { ...place, index: index.name }, options).catch(() => undefined) // a look that fails is looked again
-  }, pollMs)
-  const cancel = () => void pool.query('select pg_cancel_backend($1)', [pid]).catch(() => undefined)
-  options.signal?.addEventListener('abort', cancel, { once: true })
   try {
-    await client.query(index.statement)
+    await watched(build, place, index.statement)
   } catch (error) {
-    if (sqlState(error) === queryCanceled) options.signal?.throwIfAborted()
     if (sqlState(error) !== entryTooLong || isAgain) throw error
-    isTooLong = true
-  } finally {
-    clearInterval(poll)
-    options.signal?.removeEventListener('abort', cancel)
-  }
-  if (isTooLong) {
     await client.query(`drop index concurrently if exists ${schema}.${quoteName(index.name)}`)
     await shortenFor(build, index)
     return buildOne(build, index, place, true)
@@ -174,6 +169,29 @@ async function buildOne(
     `${schema}.${quoteName(index.name)}`,
   ])
   result.built.push({ name: index.name, ms: Math.round(performance.now() - startedAt), bytes: Number(rows[0]?.bytes) })
+}
+
+type Place = Pick<FinishProgress, 'work' | 'name' | 'number' | 'of'>
+
+/** Runs what takes long: says how far it is, and is cancelled by the signal. */
+async function watched({ client, pool, options }: Build, place: Place, statement: string): Promise<void> {
+  options.signal?.throwIfAborted()
+  const { rows: self } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+  const pid = self[0]?.pid ?? 0
+  const poll = setInterval(() => {
+    reportProgress(pool, pid, place, options).catch(() => undefined) // a look that fails is looked again
+  }, pollMs)
+  const cancel = () => void pool.query('select pg_cancel_backend($1)', [pid]).catch(() => undefined)
+  options.signal?.addEventListener('abort', cancel, { once: true })
+  try {
+    await client.query(statement)
+  } catch (error) {
+    if (sqlState(error) === queryCanceled) options.signal?.throwIfAborted()
+    throw error
+  } finally {
+    clearInterval(poll)
+    options.signal?.removeEventListener('abort', cancel)
+  }
 }
 
 /** An index that came later than its rows: text that it cannot hold goes where the projection would have put it. */
@@ -210,12 +228,7 @@ function shorten(schema: string, rowsName: string, column: Column): string {
   on conflict do nothing`
 }
 
-async function reportProgress(
-  pool: Pool,
-  pid: number,
-  place: { index: string; number: number; of: number },
-  options: FinishOptions,
-): Promise<void> {
+async function reportProgress(pool: Pool, pid: number, place: Place, options: FinishOptions): Promise<void> {
   if (options.onProgress === undefined) return
   const { rows } = await pool.query<{ phase: string; done: number; total: number }>(readProgress, [pid])
   const row = rows[0]
@@ -226,4 +239,6 @@ async function reportProgress(
 const readProgress = `
   select phase, greatest(blocks_done, tuples_done)::float8 as done,
     case when blocks_done >= tuples_done then blocks_total else tuples_total end::float8 as total
-  from pg_stat_progress_create_index where pid = $1`
+  from pg_stat_progress_create_index where pid = $1
+  union all
+  select phase, heap_blks_scanned::float8, heap_blks_total::float8 from pg_stat_progress_vacuum where pid = $1`

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Identity, isDid, readDidDocument } from './did-document.ts'
 import { IndexerError } from './errors.ts'
 import { type Http, type HttpAnswer, headerText } from './http.ts'
+import { readText } from './http-text.ts'
 import { readRateLimit } from './rate-limit.ts'
 
 export interface ResolverOptions {
@@ -113,8 +114,10 @@ interface Directory {
 async function askDirectories(did: string, plc: Directory[], http: Http, limits: ResolverLimits): Promise<unknown> {
   let lastError: unknown
   for (let attempt = 0; attempt < limits.maxAttempts; attempt++) {
-    const directory = await nextDirectory(plc, attempt, limits)
-    if (!directory) break
+    const next = nextDirectory(plc, attempt, limits)
+    if (next === undefined) break
+    const { directory, waitMs } = next
+    if (waitMs > 0) await sleep(waitMs)
     try {
       return await askOnce(`${directory.url}/${did}`, did, http, limits)
     } catch (error) {
@@ -131,12 +134,12 @@ async function askDirectories(did: string, plc: Directory[], http: Http, limits:
   })
 }
 
-/** In turn, those that are not paused; waits for the back-off, or for a pause that ends soon. */
-async function nextDirectory(
-  plc: Directory[],
+/** In turn, those that are not paused; the wait is for the back-off, or for a pause that ends soon. */
+function nextDirectory(
+  plc: readonly Directory[],
   attempt: number,
   limits: ResolverLimits,
-): Promise<Directory | undefined> {
+): { directory: Directory; waitMs: number } | undefined {
   const round = Math.floor(attempt / Math.max(plc.length, 1)) // the first round over all directories does not wait
   const backOffMs = round === 0 ? 0 : limits.backOffMs * 2 ** (round - 1) * (0.75 + Math.random() / 2)
   const turn = plc.map((_, index) => plc[(attempt + index) % plc.length])
@@ -149,9 +152,7 @@ async function nextDirectory(
     best = directory
   }
   const waitMs = best ? Math.max(best.pausedUntilMs, untilMs) - Date.now() : 0
-  if (!best || waitMs > limits.maxWaitMs) return undefined
-  if (waitMs > 0) await sleep(waitMs)
-  return best
+  return best && waitMs <= limits.maxWaitMs ? { directory: best, waitMs } : undefined
 }
 
 async function askOnce(url: string, did: string, http: Http, limits: ResolverLimits): Promise<unknown> {
@@ -160,7 +161,7 @@ async function askOnce(url: string, did: string, http: Http, limits: ResolverLim
     maxBytes: limits.maxDocumentBytes,
     headersTimeoutMs: limits.headersTimeoutMs,
   })
-  if (answer.status === 200) return parseDocument(await readAll(answer), did, answer)
+  if (answer.status === 200) return parseDocument(await readText(answer), did, answer)
   answer.discard()
   const details = { did, url: answer.url.href, status: answer.status }
   if (answer.status === 404)
@@ -171,12 +172,6 @@ async function askOnce(url: string, did: string, http: Http, limits: ResolverLim
   const { retryAfterMs, resetMs } = readRateLimit(answer.headers, Date.now())
   const retryAtMs = Date.now() + (retryAfterMs ?? resetMs ?? 1000)
   throw new IndexerError('RateLimited', message, { details: { ...details, retryAtMs } })
-}
-
-async function readAll(answer: HttpAnswer): Promise<string> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of answer.body) chunks.push(chunk)
-  return Buffer.concat(chunks).toString('utf8')
 }
 
 function parseDocument(text: string, did: string, answer: HttpAnswer): unknown {
@@ -204,19 +199,30 @@ function notADid(did: string): IndexerError {
   })
 }
 
-async function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal | undefined): Promise<Value> {
-  if (!signal) return await promise
-  if (signal.aborted) throw signal.reason
-  let onAbort: () => void = () => undefined
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
+/** Ends with the promise, or with the signal's reason. */
+function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal | undefined): Promise<Value> {
+  if (!signal) return promise
+  if (signal.aborted) return Promise.reject(signal.reason)
+  const waiting = waitingUnder(signal)
+  return new Promise((resolve, reject) => {
+    waiting.add(reject)
+    promise.then(resolve, reject).finally(() => waiting.delete(reject))
   })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
+}
+
+/** By signal, who is to be told: one listener for all, because adding and removing one walks through the others. */
+const waitingBySignal = new WeakMap<AbortSignal, Set<(reason: unknown) => void>>()
+
+function waitingUnder(signal: AbortSignal): Set<(reason: unknown) => void> {
+  const known = waitingBySignal.get(signal)
+  if (known !== undefined) return known
+  const waiting = new Set<(reason: unknown) => void>()
+  waitingBySignal.set(signal, waiting)
+  const tell = () => {
+    for (const reject of waiting) reject(signal.reason)
   }
+  signal.addEventListener('abort', tell, { once: true })
+  return waiting
 }
 
 /** Least recently used goes first: a Map keeps the order of insertion, and a hit is inserted again. */

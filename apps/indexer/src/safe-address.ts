@@ -25,8 +25,9 @@ export function refusePrivateName(hostname: string): void {
 /** True for names and addresses of this machine; they never go through a proxy. */
 export function isLoopbackName(hostname: string): boolean {
   const name = hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '')
-  if (isIP(name) !== 0) return ipaddr.process(name).range() === 'loopback'
-  return isLocalName(name)
+  const version = isIP(name)
+  if (version === 4) return name.startsWith('127.') // asked for each request
+  return version === 6 ? ipaddr.process(name).range() === 'loopback' : isLocalName(name)
 }
 
 /** A DNS lookup for net.connect that leaves out private addresses and fails with `AddressRefused` when no other is left. */

@@ -13,10 +13,13 @@ export function tableName(table: Table): string {
 
 /**
  * While a table is first filled nobody asks what statistics would help with, and autovacuum, which looks every few seconds, would take
- * a tenth of Postgres' time for them (bench:pipeline). From some ten million rows on it works as ever; `finish` ends this.
+ * a tenth of Postgres' time for them (bench:pipeline), so they wait for ten million rows. It would also vacuum rows that have left the
+ * buffers: read, marked, logged and written a second time beside the load (bench:size). `finish` does that once, and ends this.
  */
-export const loadSettings = ['autovacuum_analyze_threshold', 'autovacuum_vacuum_insert_threshold']
-const loadThreshold = 10_000_000
+export const loadSettings = {
+  autovacuum_analyze_threshold: '10000000',
+  autovacuum_vacuum_insert_threshold: '-1',
+}
 
 /** Fixed widths come first and 8 bytes before 1, so that nothing is padded; key text is `collate "C"`, as an ICU key costs 1.8x. */
 export function createTableStatement(schema: string, table: Table): string {
@@ -31,8 +34,8 @@ export function createTableStatement(schema: string, table: Table): string {
     ...others.map(columnDefinition),
     `primary key (${keyColumns(table).join(', ')})`,
   ]
-  const settings = loadSettings.map((name) => `${name} = ${loadThreshold}`).join(', ')
-  return `create table ${schema}.${tableName(table)} (\n  ${lines.join(',\n  ')}\n) with (${settings})`
+  const settings = Object.entries(loadSettings).map(([name, value]) => `${name} = ${value}`)
+  return `create table ${schema}.${tableName(table)} (\n  ${lines.join(',\n  ')}\n) with (${settings.join(', ')})`
 }
 
 export function columnDefinition(column: Column): string {

@@ -6,6 +6,7 @@ import { ask, transact } from './database-transact.ts'
 import type { RepoState } from './repo-states.ts'
 import type { StateContext } from './state.ts'
 import { ensureHosts } from './state-hosts.ts'
+import { showRepos } from './state-verdicts.ts'
 
 export interface HostClaim {
   id: number
@@ -81,6 +82,7 @@ export async function moveRepos(
   ]
   const { rows } = await client.query<Moved>({ name: 'repos-move', text: moveNamed, values })
   for (const { was, state } of rows) changes.move(was, state)
+  await showRepos(client, rows)
   return { ids: rows.map(({ id }) => id), hosts }
 }
 
@@ -105,9 +107,6 @@ const moveNamed = `
   old as (
     select r.id, r.state, r.rev, v.host_id, v.signing_key, v.handle from repos r join v using (id)
     where r.state <> 'working' and r.host_id is distinct from v.host_id order by r.id for update of r
-  ),
-  shown as (
-    delete from hidden_repos h using old where h.repo = old.id
   )
   update repos r
   set host_id = old.host_id, signing_key = old.signing_key, handle = old.handle, resolved_at = now(), attempts = 0,

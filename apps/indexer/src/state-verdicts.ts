@@ -25,10 +25,22 @@ export async function applyVerdict(client: PoolClient, { verdict, repos, homeId,
   ]
   const { rows } = await client.query<Moved>({ name: `repos-${verdict}`, text: verdictStatements[verdict], values })
   for (const { was, state } of rows) changes.move(was, state)
+  if (verdict === 'revived') await showRepos(client, rows)
   return rows.length
 }
 
-type Moved = { was: Existing['state']; state: Existing['state'] }
+/**
+ * Shows rows of repos that this transaction has taken out of `gone`. Within the statement that does, a repo that another transaction
+ * hid while this one waited for its lock would stay hidden for ever: that statement sees what was there when it began.
+ */
+export async function showRepos(client: PoolClient, repos: readonly { id: number }[]): Promise<void> {
+  if (repos.length === 0) return
+  await client.query({ name: 'repos-show', text: deleteHidden, values: [repos.map(({ id }) => id)] })
+}
+
+const deleteHidden = `delete from hidden_repos where repo = any($1::bigint[])`
+
+type Moved = { id: number; was: Existing['state']; state: Existing['state'] }
 
 // Each locks its rows in the order of their ids and looks at the state again: a claim may have come in between.
 const listedRows = `
@@ -41,19 +53,17 @@ const verdictStatements: Record<Change, string> = {
   outdated: `${listedRows}
     update repos r set state = 'stale', stale_reason = 'newer-rev', retry_at = now(), attempts = 0
     from old where r.id = old.id and old.state = 'done' and old.listed_rev > old.rev
-    returning old.state as was, r.state`,
+    returning r.id, old.state as was, r.state`,
 
   retired: `${listedRows}, hidden as (
       insert into hidden_repos (repo) select id from old where rev is not null and state <> 'working' order by id on conflict do nothing
     )
     update repos r set state = 'gone', status = coalesce(old.status, 'inactive'), retry_at = null
     from old where r.id = old.id and old.state <> 'working'
-    returning old.state as was, r.state`,
+    returning r.id, old.state as was, r.state`,
 
   // What it was stale for when it went, or became so meanwhile (outdate.ts), it still is.
-  revived: `${listedRows}, shown as (
-      delete from hidden_repos h using old where h.repo = old.id and old.state = 'gone'
-    )
+  revived: `${listedRows}
     update repos r
     set state = case
           when old.rev is null then 'waiting' when old.listed_rev <= old.rev and old.stale_reason is null then 'done' else 'stale'
@@ -62,16 +72,16 @@ const verdictStatements: Record<Change, string> = {
         host_id = case when old.rev is null and old.resolved_at is null and r.host_id is distinct from $4::int then null else r.host_id end,
         status = null, error_code = null, error_message = null, attempts = 0, retry_at = case when old.rev is not null then now() end
     from old where r.id = old.id and old.state = 'gone'
-    returning old.state as was, r.state`,
+    returning r.id, old.state as was, r.state`,
 
   doubted: `${listedRows}
     update repos r
     set host_id = null, state = 'waiting', status = null, error_code = null, error_message = null, attempts = 0, retry_at = null
     from old where r.id = old.id and old.state <> 'working' and old.rev is null and old.resolved_at is null
-    returning old.state as was, r.state`,
+    returning r.id, old.state as was, r.state`,
 
   wanted: `${listedRows}
     update repos r set state = 'retry', retry_at = now(), attempts = 0
     from old where r.id = old.id and old.state = 'failed'
-    returning old.state as was, r.state`,
+    returning r.id, old.state as was, r.state`,
 }

@@ -1,5 +1,6 @@
 // A bell: `wait` ends when somebody rings, when time is up, or when the signal aborts. A ring with nobody waiting is kept.
-// A crawl waits some thousand times a second, so a wait makes no AbortController (which cost a tenth of a crawl of tiny repos).
+// A crawl waits some thousand times a second, so a wait makes no AbortController (which cost a tenth of a crawl of tiny repos) and no
+// listener of its own.
 
 /** What one stage tells the next, so that it looks at once; what there is to find stands in the database. */
 export class News {
@@ -16,6 +17,9 @@ export class News {
 export class Wakeup {
   #rung = false
   #ring: (() => void) | undefined
+  /** Whose abort rings as well: that of the last wait. */
+  #heard: AbortSignal | undefined
+  readonly #onAbort = () => this.wake()
 
   wake(): void {
     this.#rung = true
@@ -25,21 +29,27 @@ export class Wakeup {
   /** Throws the signal's reason when it aborts. */
   async wait(maxMs: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    if (!this.#rung) await this.#ringOrTimeout(maxMs, signal)
+    this.#hear(signal)
+    if (!this.#rung) await this.#ringOrTimeout(maxMs)
     this.#rung = false
     signal.throwIfAborted()
   }
 
-  #ringOrTimeout(maxMs: number, signal: AbortSignal): Promise<void> {
+  #hear(signal: AbortSignal): void {
+    if (signal === this.#heard) return
+    this.#heard?.removeEventListener('abort', this.#onAbort)
+    this.#heard = signal
+    signal.addEventListener('abort', this.#onAbort)
+  }
+
+  #ringOrTimeout(maxMs: number): Promise<void> {
     return new Promise((resolve) => {
       const end = () => {
         clearTimeout(timer)
-        signal.removeEventListener('abort', end)
         this.#ring = undefined
         resolve()
       }
       const timer = setTimeout(end, maxMs)
-      signal.addEventListener('abort', end)
       this.#ring = end
     })
   }

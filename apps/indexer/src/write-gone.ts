@@ -66,7 +66,10 @@ const emptyRepos = `
 
 const showKept = `delete from hidden_repos h using repos r where r.id = h.repo and r.state = 'gone'`
 
+// Locked, so that none is hidden that another process has just brought back.
 const hideRest = `
-  insert into hidden_repos (repo)
-  select id from repos r where state = 'gone' and rev is not null and not exists (select from hidden_repos h where h.repo = r.id)
-  order by id on conflict do nothing`
+  with rest as (
+    select id from repos r where state = 'gone' and rev is not null and not exists (select from hidden_repos h where h.repo = r.id)
+    order by id for share
+  )
+  insert into hidden_repos (repo) select id from rest on conflict do nothing`

@@ -61,7 +61,7 @@ function walkRows(select: StatementSync, rootDigest: Uint8Array): Walked {
   const cid = Uint8Array.from([1, 0x71, 0x12, 0x20, ...rootDigest])
   if (!store.find(slabOver(cid).view, 4)) throw new Error('the commit is missing')
   const { data } = decodeCommit(store.found.slab.bytes.subarray(store.found.from), cid)
-  const walk = new Walk(store, { slab: slabOver(data), at: 4 }, { limits: defaultLimits, process: undefined })
+  const walk = new Walk(store, data.subarray(4), { limits: defaultLimits, process: undefined })
   const walked = { records: 0, bytes: 0 }
   for (;;) {
     const entries: Entry[] = []

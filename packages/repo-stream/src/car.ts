@@ -4,7 +4,7 @@ import { checkCidHead, cidBytes, isLink, linkBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
 import { hasText } from './has-text.ts'
 import { type Limits, limitError } from './limits.ts'
-import { type Slab, slabOver } from './slab.ts'
+import type { Slab } from './slab.ts'
 
 /** Takes a block: the section starts at `start`, the block's bytes are from `data` to `end`. False: not now, stop here. */
 export type BlockSink = (slab: Slab, start: number, data: number, end: number) => boolean
@@ -16,8 +16,6 @@ export class CarReader {
   readonly #limits: Limits
   /** The digest that the header's root names: 32 bytes. Undefined until the header is in. */
   rootDigest: Uint8Array | undefined
-  /** The same, for comparing. */
-  rootView: DataView | undefined
   /** Bytes before the first section that is not taken yet. */
   offset = 0
   blocks = 0
@@ -113,9 +111,7 @@ export class CarReader {
     this.waitingBytes = at + length - from
     if (at + length > to) return from
     const rootAt = readRoot(slab, at, at + length, base)
-    const root = slabOver(slab.bytes.slice(rootAt + 4, rootAt + cidBytes))
-    this.rootDigest = root.bytes
-    this.rootView = root.view
+    this.rootDigest = slab.bytes.slice(rootAt + 4, rootAt + cidBytes)
     this.waitingBytes = 1
     return at + length
   }

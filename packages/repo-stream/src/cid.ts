@@ -10,10 +10,15 @@ export const linkBytes = 5 + cidBytes
 
 /** The text form of the CID whose digest stands at `digestAt`: `b` and lower-case base32. For errors and logs. */
 export function cidText(bytes: Uint8Array, digestAt: number): string {
+  return cidBytesText(cidOf(bytes, digestAt))
+}
+
+/** The CID whose digest stands at `digestAt`. */
+export function cidOf(bytes: Uint8Array, digestAt: number): Uint8Array {
   const cid = new Uint8Array(cidBytes)
-  new DataView(cid.buffer).setUint32(0, cidHead)
-  cid.set(bytes.subarray(digestAt, digestAt + digestBytes), 4)
-  return cidBytesText(cid)
+  for (let i = 0; i < 4; i++) cid[i] = cidHead >>> (24 - 8 * i)
+  for (let i = 0; i < digestBytes; i++) cid[4 + i] = bytes[digestAt + i] ?? 0
+  return cid
 }
 
 /** The text form of a 36-byte CID. */

@@ -1,9 +1,8 @@
 // Decodes the signed root of a repo from its block. Strict: canonical DAG-CBOR, exactly the six fields, because the bytes
 // that the signature covers are the block without `sig`, and whatever else stood in it would be signed unseen.
-import { cidBytes, cidBytesText, isLink, linkBytes } from './cid.ts'
+import { cidBytes, cidBytesText, cidHead, linkBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
 import { hasText } from './has-text.ts'
-import { slabOver } from './slab.ts'
 import type { Commit } from './types.ts'
 
 /** In canonical order: shorter keys first. */
@@ -20,14 +19,12 @@ export function decodeCommit(block: Uint8Array, cid: Uint8Array): Commit {
 }
 
 class CommitReader {
-  readonly #bytes: Uint8Array
-  readonly #view: DataView
+  readonly #bytes: Buffer
   readonly #cid: Uint8Array
   #at = 0
 
   constructor(block: Uint8Array, cid: Uint8Array) {
-    this.#bytes = block
-    this.#view = slabOver(block).view
+    this.#bytes = Buffer.from(block.buffer, block.byteOffset, block.byteLength)
     this.#cid = cid
   }
 
@@ -49,7 +46,7 @@ class CommitReader {
       seen |= 1 << order
       if (field === 'did' || field === 'rev') found[field] = this.#text(field)
       else if (field === 'sig') {
-        found.sig = this.#string(0x40, field).slice()
+        found.sig = this.#copy(this.#string(0x40, field))
         sigFrom = from
         sigTo = this.#at
       } else if (field === 'data') found.data = this.#link(field)
@@ -78,8 +75,8 @@ class CommitReader {
   #without(from: number, to: number): Uint8Array {
     const bytes = this.#bytes
     const signed = new Uint8Array(bytes.length - (to - from))
-    signed.set(bytes.subarray(0, from))
-    signed.set(bytes.subarray(to), from)
+    bytes.copy(signed, 0, 0, from)
+    bytes.copy(signed, from, to)
     signed[0] = (bytes[0] ?? 0) - 1
     return signed
   }
@@ -96,17 +93,23 @@ class CommitReader {
 
   /** One byte a character: the patterns of DID and TID let no other through than ASCII. */
   #text(field: string): string {
-    const { buffer, byteOffset, length } = this.#string(0x60, field)
-    return Buffer.from(buffer, byteOffset, length).toString('latin1')
+    return this.#bytes.toString('latin1', this.#string(0x60, field), this.#at)
   }
 
-  /** A text (major type 0x60) or byte string (0x40). */
-  #string(type: number, field: string): Uint8Array {
+  /** Goes behind a text (major type 0x60) or byte string (0x40), and gives where its bytes start. */
+  #string(type: number, field: string): number {
     const length = this.#length(type, field)
     const from = this.#at
     if (from + length > this.#bytes.length) throw this.#invalid('a value is cut', field)
     this.#at = from + length
-    return this.#bytes.subarray(from, this.#at)
+    return from
+  }
+
+  /** What has been read since `from`. */
+  #copy(from: number): Uint8Array {
+    const copy = new Uint8Array(this.#at - from)
+    for (let i = 0; i < copy.length; i++) copy[i] = this.#bytes[from + i] ?? 0
+    return copy
   }
 
   /** The head of a value of type `type`: a length or number below 65536, in its shortest form. */
@@ -122,10 +125,17 @@ class CommitReader {
 
   #link(field: string): Uint8Array {
     const from = this.#at
-    if (!isLink(this.#view, from, this.#bytes.length))
+    const bytes = this.#bytes
+    if (
+      from + linkBytes > bytes.length ||
+      bytes.readUInt32BE(from) !== 0xd82a5825 ||
+      bytes[from + 4] !== 0 ||
+      bytes.readUInt32BE(from + 5) !== cidHead
+    ) {
       throw this.#invalid('a link is not one to a block of a repo', field)
+    }
     this.#at = from + linkBytes
-    return this.#bytes.slice(this.#at - cidBytes, this.#at)
+    return this.#copy(this.#at - cidBytes)
   }
 
   #null(): null {

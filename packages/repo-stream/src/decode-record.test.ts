@@ -1,3 +1,5 @@
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
 import { decode as cborgDecode } from 'cborg'
 import fc from 'fast-check'
 import { CID } from 'multiformats/cid'
@@ -140,6 +142,72 @@ describe('decodeRecord', () => {
     const value = decodeRecord(fromHex(`a1695f5f70726f746f5f5fa1616101`))
     expect(Object.keys(value)).toEqual(['__proto__'])
     expect(Object.getPrototypeOf(value)).toBe(Object.prototype)
+  })
+
+  const shortMaps = fc.array(
+    fc.dictionary(fc.string({ unit: 'binary', maxLength: 12 }), fc.integer(), { maxKeys: 9 }),
+    {
+      minLength: 1,
+      maxLength: 9,
+    },
+  )
+  test('a record that came hundreds of times before is decoded as it was the first time', () => {
+    fc.assert(
+      fc.property(shortMaps, (maps) => {
+        const bytes = Uint8Array.from(encodeRecord({ maps, ...maps[0] }))
+        const first = decodeRecord(bytes)
+        for (let i = 0; i < 300; i++) decodeRecord(bytes)
+        expect(plain(decodeRecord(bytes))).toEqual(plain(first))
+        expect(plain(first)).toEqual(plain(cborgStrict(bytes)))
+      }),
+      { seed, numRuns: 100 },
+    )
+  })
+
+  const oddNames = [
+    '__proto__',
+    'constructor',
+    'toString',
+    '0',
+    '-1',
+    '',
+    '"',
+    "'",
+    '`',
+    '\\',
+    '\n',
+    '\u2028',
+    '"}//',
+    '}',
+    '*/',
+  ]
+  test.each(oddNames)('a key %j that comes hundreds of times is a field like any other', (name) => {
+    const fields = [[name, 1]] as const
+    const bytes = Uint8Array.from(
+      encodeRecord({ one: Object.fromEntries(fields), more: Object.fromEntries([...fields, ['zz', 2]]) }),
+    )
+    for (let i = 0; i < 300; i++) {
+      const { one, more } = decodeRecord(bytes)
+      expect(plain(one ?? null)).toEqual(fields)
+      expect(new Map(Object.entries(more ?? {}))).toEqual(new Map([...fields, ['zz', 2]]))
+      expect(Object.getPrototypeOf(one)).toBe(Object.prototype)
+      expect(Object.getPrototypeOf(more)).toBe(Object.prototype)
+    }
+  })
+
+  test('decodes the same where code from strings is forbidden', () => {
+    const [{ value } = { value: {} }] = generateRecords({ seed, count: 1, mix: { post: 1 } })
+    const bytes = Buffer.from(encodeRecord(value))
+    const script = `
+      const { decodeRecord } = await import(${JSON.stringify(join(import.meta.dirname, 'decode-record.ts'))})
+      const bytes = Buffer.from('${bytes.toString('hex')}', 'hex')
+      for (let i = 0; i < 300; i++) decodeRecord(bytes)
+      let refused = false
+      try { new Function('return 1') } catch { refused = true }
+      console.log(JSON.stringify({ refused, record: decodeRecord(bytes) }))`
+    const flags = ['--disallow-code-generation-from-strings', '--input-type=module', '-e', script]
+    const answer: unknown = JSON.parse(execFileSync(process.execPath, flags, { encoding: 'utf8' }))
+    expect(answer).toEqual({ refused: true, record: JSON.parse(JSON.stringify(decodeRecord(bytes))) })
   })
 
   test('a map of ever new keys neither slows down nor grows what is remembered', () => {

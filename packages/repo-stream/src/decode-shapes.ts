@@ -2,14 +2,15 @@
 // A tree: a shape is one key in one place, `next` the keys seen after it, `child` the place of the maps inside its value.
 // It holds at most `maxShapes`; a sender of ever new keys makes it forget all and start again, never grow.
 import { Buffer } from 'node:buffer'
+import { type MapMaker, maxMadeKeys } from './make-map.ts'
 
 export class Shape {
   /** The key as it is encoded, with its CBOR head: shorter keys are smaller, so byte order is DAG-CBOR's order. */
   readonly key: Uint8Array
   readonly length: number
   readonly name: string
-  /** False for `__proto__`, which an assignment would not store. */
-  readonly plain: boolean
+  /** The names of the map's keys up to this one; of more than `maxMadeKeys` the first. */
+  readonly names: readonly string[]
   /** The first 12 bytes as little-endian words, and the masks that cut what the key does not fill. */
   readonly word0: number
   readonly mask0: number
@@ -22,12 +23,15 @@ export class Shape {
   other: Shape | null = null
   child: Shape | null = null
   followers = 0
+  /** Makes the map that ends with this key, once many have. */
+  maker: MapMaker | null = null
+  uses = 0
 
-  constructor(key: Uint8Array, name: string, words = noWords) {
+  constructor(key: Uint8Array, name: string, names: readonly string[], words = noWords) {
     this.key = key
     this.length = key.length
     this.name = name
-    this.plain = name !== '__proto__'
+    this.names = names
     this.word0 = words.readInt32LE(0)
     this.word1 = words.readInt32LE(4)
     this.word2 = words.readInt32LE(8)
@@ -47,17 +51,18 @@ const empty = new Uint8Array(0)
 let count = 0
 
 /** The place of the outermost map. */
-export const rootPlace = new Shape(empty, '')
+export const rootPlace = new Shape(empty, '', [])
 
 /** The place of the maps inside the value of this shape. */
 export function placeInside(shape: Shape): Shape {
-  shape.child ??= new Shape(empty, '')
+  shape.child ??= new Shape(empty, '', [])
   return shape.child
 }
 
 /** A shape for a key that is met for the first time; remembered where there is room. */
 export function addShape(previous: Shape, key: Uint8Array, name: string): Shape {
-  if (key.length > maxKeyLength || previous.followers >= maxFollowers) return new Shape(key, name)
+  const { names } = previous
+  if (key.length > maxKeyLength || previous.followers >= maxFollowers) return new Shape(key, name, follow(names, name))
   if (count >= maxShapes) {
     rootPlace.child = null
     rootPlace.next = null
@@ -69,9 +74,14 @@ export function addShape(previous: Shape, key: Uint8Array, name: string): Shape 
   words.set(key.subarray(0, 12))
   words.fill(255, 12, 12 + Math.min(12, key.length))
   // As a property's name the string is the engine's own copy, and storing under it is quicker.
-  const shape = new Shape(key, Object.keys({ [name]: true })[0] ?? name, words)
+  const own = Object.keys({ [name]: true })[0] ?? name
+  const shape = new Shape(key, own, follow(names, own), words)
   previous.followers++
   shape.other = previous.next
   previous.next = shape
   return shape
+}
+
+function follow(names: readonly string[], name: string): readonly string[] {
+  return names.length < maxMadeKeys ? [...names, name] : names
 }

@@ -6,10 +6,13 @@ import { freeNow } from './slab.ts'
 /** Two words a slot: the hash, and the address plus one; zero is an empty slot. */
 const slotBytes = 8
 const minSlots = 64
+const maxSpares = 64
+/** Empty tables of the smallest size that nobody needs any more: the memory of a new one costs a tiny repo 3 %. */
+const spares: Uint32Array[] = []
 
 export class DigestIndex {
   /** Pairs of hash and address + 1. */
-  slots = new Uint32Array(2 * minSlots)
+  slots = spares.pop() ?? new Uint32Array(2 * minSlots)
   /** Turns a hash into a slot number: the hash's upper bits. */
   shift = 32 - Math.log2(minSlots)
   count = 0
@@ -25,6 +28,11 @@ export class DigestIndex {
     return this.count * 8 >= this.slots.length * 3
   }
 
+  /** How often must it double to hold so many? Once at least. */
+  doublingsFor(count: number): number {
+    return Math.max(1, Math.ceil(Math.log2((count * 8) / (this.slots.length * 3))))
+  }
+
   /** Adds without looking for an equal one, to an index that is not full. */
   insert(hash: number, address: number): void {
     this.count++
@@ -38,18 +46,23 @@ export class DigestIndex {
     this.slots[slot + 1] = address + 1
   }
 
-  /** Doubles the table. It takes another twice its `bytes` until the old one is freed. */
-  grow(): void {
+  /** Doubles the table, `doublings` times. The old one is there until the new one is filled. */
+  grow(doublings = 1): void {
     const old = this.slots
-    const slots = new Uint32Array(old.length * 2)
-    const shift = this.shift - 1
+    const slots = new Uint32Array(old.length << doublings)
+    const shift = this.shift - doublings
     for (let i = 0; i < old.length; i += 2) {
       const address = old[i + 1] ?? 0
       if (address !== 0) put(slots, shift, old[i] ?? 0, address)
     }
     this.slots = slots
     this.shift = shift
-    freeNow(old)
+    freeSlots(old)
+  }
+
+  /** Frees its memory. It must not be used any more. */
+  free(): void {
+    freeSlots(this.slots)
   }
 
   clear(): void {
@@ -67,6 +80,11 @@ export class DigestIndex {
     }
     return found
   }
+}
+
+function freeSlots(slots: Uint32Array): void {
+  if (slots.length === 2 * minSlots && spares.length < maxSpares) spares.push(slots.fill(0))
+  else freeNow(slots)
 }
 
 function put(slots: Uint32Array, shift: number, hash: number, stored: number): void {

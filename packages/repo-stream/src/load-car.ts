@@ -14,12 +14,12 @@ export async function loadCar(source: CarSource, options: LoadOptions = {}): Pro
   const streams = options.preorder !== 'buffer'
   try {
     if (streams && options.openStore !== undefined) {
-      const outcome = await load.read(() => load.hasStarted)
-      if (outcome === 'enough' && load.startsInPreorder) return { kind: 'memory', ...drive(load) }
+      const outcome = load.readAtHand(() => load.hasStarted) ?? (await load.read(() => load.hasStarted))
+      if (outcome === 'enough' && load.startsInPreorder) return inMemory(load)
     }
-    const outcome = await load.read(never)
+    const outcome = load.readAtHand(never) ?? (await load.read(never))
     if (outcome === 'full') return new SuspendedCar(load, streams)
-    return { kind: 'memory', ...drive(load) }
+    return inMemory(load)
   } catch (error) {
     await load.close()
     throw error
@@ -55,6 +55,11 @@ class SuspendedCar implements DiskCar {
     this.#used = true
     await this.#load.close()
   }
+}
+
+function inMemory(load: Load): MemoryCar {
+  const { commit, driver } = drive(load)
+  return { kind: 'memory', commit, driver }
 }
 
 function drive(load: Load): { commit: Commit; driver: WalkDriver } {

@@ -2,9 +2,8 @@
 // memory is refused and goes on from there, at any byte, with nothing lost or read twice.
 import type { BlockStore } from './blocks.ts'
 import { CarReader } from './car.ts'
-import { cidBytes, cidHead, cidText, digestBytes } from './cid.ts'
+import { cidOf, cidText, digestBytes } from './cid.ts'
 import { decodeCommit } from './commit.ts'
-import { sameDigest } from './digest-index.ts'
 import { DiskBlocks } from './disk-blocks.ts'
 import { SqliteStore } from './disk-store.ts'
 import { RepoStreamError } from './errors.ts'
@@ -23,6 +22,9 @@ const defaultMemoryLimitBytes = 16 * 1024 * 1024
 const indexShare = 4
 /** Bytes parsed between two turns of the event loop, for a source that never makes us wait: about 20 ms. */
 const turnBytes = 32 * stepBytes
+const noDigest = new Uint8Array(0)
+/** A digest to be looked up. One for all loads: it is needed during the lookup only. */
+const wanted = slabOver(new Uint8Array(digestBytes))
 
 /** `full`: memory was refused; a disk store is needed to go on. */
 export type ReadOutcome = 'enough' | 'end' | 'full'
@@ -37,7 +39,7 @@ export class Load {
   readonly #reader: CarReader
   readonly #window: Window
   readonly #verifyHashes: boolean
-  readonly #digest = new Uint8Array(digestBytes)
+  readonly #digest: Uint8Array
   #memory: MemoryBlocks | undefined
   #disk: { blocks: DiskBlocks; store: SqliteStore } | undefined
   #full = false
@@ -45,6 +47,7 @@ export class Load {
   #untilTurn = turnBytes
   #startsWithCommit = false
   #secondDigest: Uint8Array | undefined
+  #arriving: Promise<Uint8Array | undefined> | undefined
   ended = false
   /** A walk looks at what is held, so memory that is given up must last. */
   isWalked = false
@@ -54,6 +57,7 @@ export class Load {
     this.#options = options
     this.limits = resolveLimits(options.limits)
     this.process = options.process
+    this.#digest = this.process === undefined ? noDigest : new Uint8Array(digestBytes)
     this.#verifyHashes = options.verifyHashes ?? true
     this.#reader = new CarReader(this.limits)
     this.#memoryLimitBytes = options.memoryLimitBytes ?? defaultMemoryLimitBytes
@@ -79,20 +83,36 @@ export class Load {
   /** Reads until `enough` says so, the end, or until memory is refused. Looks at `enough` after each step. */
   async read(enough: () => boolean): Promise<ReadOutcome> {
     for (;;) {
+      if (this.#arriving !== undefined) {
+        const chunk = await this.#arriving
+        this.#arriving = undefined
+        this.#untilTurn = turnBytes
+        this.#receive(chunk)
+      }
+      const outcome = this.readAtHand(enough)
+      if (outcome !== undefined) return outcome
+      if (this.#arriving === undefined) await this.#turn()
+    }
+  }
+
+  /** The same as far as it goes without waiting. Undefined: it has to, and `read` goes on from there. */
+  readAtHand(enough: () => boolean): ReadOutcome | undefined {
+    for (;;) {
       this.#options.signal?.throwIfAborted()
       if (this.#parse() === 'full') return 'full'
       if (enough()) return 'enough'
       if (this.ended) return 'end'
       if (this.#window.hasMore) {
         if (!this.#advance()) return 'full'
-        if (this.#untilTurn <= 0) await this.#turn()
+        if (this.#untilTurn <= 0) return undefined
         continue
       }
       const next = this.#input?.next()
-      const chunk = next instanceof Promise ? await next : next
-      if (next instanceof Promise) this.#untilTurn = turnBytes
-      if (chunk === undefined) this.#end()
-      else this.#receive(chunk)
+      if (next instanceof Promise) {
+        this.#arriving = next
+        return undefined
+      }
+      this.#receive(next)
     }
   }
 
@@ -100,16 +120,15 @@ export class Load {
   commit(): Commit {
     const digest = this.rootDigest
     const { blocks } = this
-    const root = slabOver(digest ?? new Uint8Array(32))
-    if (digest === undefined || !blocks.find(root.view, 0)) {
+    wanted.bytes.fill(0)
+    if (digest !== undefined) wanted.bytes.set(digest)
+    if (digest === undefined || !blocks.find(wanted.view, 0)) {
       throw new RepoStreamError('MissingCommit', 'the commit that the CAR names is not in it', {
-        cid: cidText(root.bytes, 0),
+        cid: cidText(wanted.bytes, 0),
       })
     }
-    const cid = new Uint8Array(cidBytes)
-    new DataView(cid.buffer).setUint32(0, cidHead)
-    cid.set(root.bytes, 4)
-    return decodeCommit(blocks.found.slab.bytes.slice(blocks.found.from, blocks.found.to), cid)
+    const { slab, from, to } = blocks.found
+    return decodeCommit(viewOf(slab, from, to), cidOf(digest, 0))
   }
 
   /** Did the CAR begin as one in preorder does: with the commit, then the root of the tree? */
@@ -177,7 +196,11 @@ export class Load {
     await this.#disk?.store.close()
   }
 
-  #receive(chunk: Uint8Array): void {
+  #receive(chunk: Uint8Array | undefined): void {
+    if (chunk === undefined) {
+      this.#end()
+      return
+    }
     this.#readBytes += chunk.length
     this.#checkTotal()
     this.#window.setChunk(chunk)
@@ -264,7 +287,9 @@ export class Load {
   }
 
   #isCommit(slab: Slab, data: number): boolean {
-    const root = this.#reader.rootView
-    return root !== undefined && sameDigest(slab.view, data - digestBytes, root, 0)
+    const root = this.rootDigest
+    if (root === undefined) return false
+    for (let i = 0, at = data - digestBytes; i < digestBytes; i++) if (slab.bytes[at + i] !== root[i]) return false
+    return true
   }
 }

@@ -4,7 +4,7 @@ import type { BlockStore, Links } from './blocks.ts'
 import { DigestIndex, digestHash, sameDigest } from './digest-index.ts'
 import type { Ledger } from './ledger.ts'
 import { Section, type SectionParts, sectionBytes, writeSection } from './section.ts'
-import { freeNow, freeSlab, newSlab, noSlab, type Slab, slabOver } from './slab.ts'
+import { freeSlab, newSlab, noSlab, type Slab, slabOver } from './slab.ts'
 
 const unitBits = 14
 const unitBytes = 1 << unitBits
@@ -56,7 +56,7 @@ export class MemoryBlocks implements BlockStore {
   #slotOf(hash: number, view: DataView, at: number): number {
     const { slots, shift } = this.#index
     const mask = slots.length - 1
-    for (let i = (hash >>> shift) * 2; ; i = (i + 2) & mask) {
+    for (let i = (hash >>> shift) << 1; ; i = (i + 2) & mask) {
       const stored = slots[i + 1] ?? 0
       if (stored === 0) return i
       if (slots[i] !== hash) continue
@@ -81,10 +81,10 @@ export class MemoryBlocks implements BlockStore {
 
   /** Indexes a section of a slab that `addSlab` gave, where it lies: soon, together with its neighbours. */
   index(slab: Slab, start: number, data: number): boolean {
-    if (this.#index.isFull && !this.#growIndex()) return false
+    if (this.#index.isFull && !this.#growIndex(start)) return false
     const hash = digestHash(slab.view, data - 32)
     const { slots, shift } = this.#index
-    this.#seen ^= slots[(hash >>> shift) * 2] ?? 0
+    this.#seen ^= slots[(hash >>> shift) << 1] ?? 0
     waitingHashes[this.#waiting] = hash
     waitingAddresses[this.#waiting] = slab.base + start
     if (++this.#waiting === maxWaiting) this.settle()
@@ -100,7 +100,7 @@ export class MemoryBlocks implements BlockStore {
     for (let i = 0; i < count; i++) {
       const hash = waitingHashes[i] ?? 0
       const address = waitingAddresses[i] ?? 0
-      let slot = (hash >>> shift) * 2
+      let slot = (hash >>> shift) << 1
       while (
         slots[slot + 1] !== 0 &&
         (slots[slot] !== hash || !this.#isRepeated((slots[slot + 1] ?? 0) - 1, address))
@@ -180,13 +180,13 @@ export class MemoryBlocks implements BlockStore {
   /** Frees the memory now, for a store of which nothing was given out. */
   free(): void {
     for (const slab of new Set(this.#units)) if (slab.bytes !== this.#borrowed) freeSlab(slab)
-    if (this.#index !== noIndex) freeNow(this.#index.slots)
     this.close()
   }
 
   close(): void {
     this.#units.length = 0
     this.#tail = noSlab
+    if (this.#index !== noIndex) this.#index.free() // nothing that was given out points into it
     this.#index = noIndex
   }
 
@@ -200,7 +200,7 @@ export class MemoryBlocks implements BlockStore {
       if (at < 0) continue
       const hash = digestHash(view, at)
       located[i] = hash
-      seen ^= slots[(hash >>> shift) * 2] ?? 0
+      seen ^= slots[(hash >>> shift) << 1] ?? 0
     }
     return seen
   }
@@ -213,13 +213,14 @@ export class MemoryBlocks implements BlockStore {
     for (let i = 0; i < linkCount; i++) {
       if ((links[i] ?? -1) < 0) continue
       const hash = located[i] ?? 0
-      let slot = (hash >>> shift) * 2
+      let slot = (hash >>> shift) << 1
       while (slots[slot] !== hash && slots[slot + 1] !== 0) slot = (slot + 2) & mask
       const stored = slots[slot + 1] ?? 0
       located[i] = stored
       if (stored === 0) continue
       const slab = this.#units[(stored - 1) >>> unitBits] ?? noSlab
-      seen ^= slab.bytes[stored - 1 - slab.base + headBytes] ?? 0
+      const start = (stored - 1 - slab.base) >>> 0
+      seen ^= (slab.bytes[start] ?? 0) ^ (slab.bytes[start + headBytes] ?? 0)
     }
     return seen
   }
@@ -242,7 +243,7 @@ export class MemoryBlocks implements BlockStore {
 
   #open(address: number): void {
     const slab = this.#units[address >>> unitBits] ?? noSlab
-    this.found.open(slab, address - slab.base)
+    this.found.open(slab, (address - slab.base) >>> 0)
   }
 
   #addNew(bytes: number): Slab {
@@ -263,12 +264,19 @@ export class MemoryBlocks implements BlockStore {
     return true
   }
 
-  /** Both tables are there while it grows. */
-  #growIndex(): boolean {
+  /** Of a CAR given as bytes, `indexedBytes` are indexed: the rest will have as many blocks in as many bytes. */
+  #growIndex(indexedBytes?: number): boolean {
     this.settle()
+    const carBytes = indexedBytes === undefined ? 0 : (this.#borrowed?.length ?? 0)
+    const expected = (this.#index.count * carBytes) / Math.max(indexedBytes ?? 0, 1)
+    return this.#growBy(this.#index.doublingsFor(expected)) || this.#growBy(1)
+  }
+
+  /** Both tables are there while it grows. */
+  #growBy(doublings: number): boolean {
     const { bytes } = this.#index
-    if (!this.#ledger.take(2 * bytes)) return false
-    this.#index.grow()
+    if (!this.#ledger.take(bytes * 2 ** doublings)) return false
+    this.#index.grow(doublings)
     this.#ledger.give(bytes)
     return true
   }

@@ -2,7 +2,7 @@
 // one level of the walk holds a node, how far the walk is in it, and the key of its last entry; it serves node after node.
 import { cidText, isLink, linkBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
-import type { Keys } from './keys.ts'
+import { type Keys, noKeys } from './keys.ts'
 import { type Limits, limitError } from './limits.ts'
 import { noSlab, type Slab } from './slab.ts'
 
@@ -27,7 +27,7 @@ export class NodeFrame {
   /** Of each entry: where its key's suffix starts and ends, and the length of its prefix. */
   #suffixes = new Int32Array(3 * firstEntries)
   /** The last key read from this node: in `key` from `keyFrom` to `keyTo`, its slash `slash` bytes after that. */
-  key: Buffer = noKey
+  key = noKeys
   keyFrom = 0
   keyTo = 0
   slash = -1
@@ -50,13 +50,13 @@ export class NodeFrame {
 
   /** Reads the node in `slab` from `from` to `to`, its digest right before it, and stands before its first entry. */
   open(slab: Slab, from: number, to: number, limits: Pick<Limits, 'maxNodeEntries' | 'maxKeyBytes'>): void {
-    this.slab = slab
+    if (this.slab !== slab) this.slab = slab
     this.digestAt = from - 32
     this.entries = 0
     this.entry = 0
     this.links[0] = -1
     this.located[0] = 0
-    this.key = noKey
+    this.key = noKeys
     this.keyFrom = 0
     this.keyTo = 0
     this.slash = -1
@@ -99,7 +99,7 @@ export class NodeFrame {
   /** Holds on to no memory but its own, and that only as far as it is small. */
   clear(): void {
     this.slab = noSlab
-    this.key = noKey
+    this.key = noKeys
     this.failure = undefined
     this.entries = 0
     if (this.links.length > 1 + 2 * maxSpareEntries) this.#grow(firstEntries)
@@ -115,7 +115,7 @@ export class NodeFrame {
 
   /** The entry that was read is done; `keys` holds its key. */
   advance(keys: Keys): void {
-    this.key = keys.bytes
+    if (this.key !== keys.buffer) this.key = keys.buffer // a frame is older than most buffers, so the store costs
     this.keyFrom = keys.from
     this.keyTo = keys.to
     this.slash = keys.slash - keys.from
@@ -189,6 +189,5 @@ export class NodeFrame {
   }
 }
 
-const noKey = Buffer.alloc(0)
 /** An entry's head, its four keys, two short numbers, a null and a link. */
 const minEntryBytes = 1 + 4 * 2 + 2 + 1 + linkBytes

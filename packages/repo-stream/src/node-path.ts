@@ -3,14 +3,15 @@
 // read ahead is thrown when the walk enters it.
 import type { Arena } from './arena.ts'
 import type { BlockStore } from './blocks.ts'
+import { digestBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
 import type { Limits } from './limits.ts'
 import { NodeFrame } from './node-frame.ts'
 import { rawBlock } from './section.ts'
-import type { Slab } from './slab.ts'
+import { type Slab, slabOver } from './slab.ts'
 
 /** Siblings that are read together. A node has four children on average. */
-const siblings = 8
+const siblings = 16
 
 /** The tree of a repo of a million records has ten levels. */
 const maxSpareLevels = 10
@@ -24,28 +25,33 @@ interface Level {
 }
 
 /** Of the walk that was closed last in this thread: making frames costs a tiny repo as much as reading them. */
-let spare: Level[] | undefined
+let spare: { readonly levels: Level[]; readonly root: Slab } | undefined
 
 export class NodePath {
   depth = 0
   /** The node that the walk is in. */
   top: NodeFrame | undefined
+  /** Holds the digest of the root. */
+  readonly root: Slab
   readonly #limits: Limits
   readonly #levels: Level[]
   /** Nodes of a store that does not keep them in place. */
   readonly #copies: Arena
 
-  constructor(limits: Limits, copies: Arena) {
+  constructor(root: Uint8Array, limits: Limits, copies: Arena) {
     this.#limits = limits
     this.#copies = copies
-    this.#levels = spare ?? []
+    this.#levels = spare?.levels ?? []
+    this.root = spare?.root ?? slabOver(new Uint8Array(digestBytes))
     spare = undefined
+    this.root.bytes.set(root)
   }
 
   /** Leaves the frames to the next walk; they hold on to nothing. */
   close(): void {
-    spare = this.#levels.slice(0, maxSpareLevels)
-    for (const level of spare) {
+    const levels = this.#levels.slice(0, maxSpareLevels)
+    spare = { levels, root: this.root }
+    for (const level of levels) {
       level.read = level.entered = 0
       for (const frame of level.frames) frame.clear()
     }

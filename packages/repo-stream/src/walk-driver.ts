@@ -2,13 +2,11 @@
 import { cidText } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
 import type { Load } from './load.ts'
-import { type DigestAt, slabOver } from './slab.ts'
 import type { Commit, Driver, Entry } from './types.ts'
-import { Walk } from './walk.ts'
+import { Walk, type WalkStatus } from './walk.ts'
 
 export class WalkDriver implements Driver {
   readonly #load: Load
-  readonly #root: DigestAt
   readonly #walk: Walk
   #busy = false
   /** An error is final: what comes after it cannot be trusted, so it is thrown again. */
@@ -17,8 +15,7 @@ export class WalkDriver implements Driver {
   constructor(load: Load, commit: Commit) {
     this.#load = load
     load.isWalked = true
-    this.#root = { slab: slabOver(commit.data), at: 4 }
-    this.#walk = new Walk(load.blocks, this.#root, { limits: load.limits, process: load.process })
+    this.#walk = new Walk(load.blocks, commit.data.subarray(4), { limits: load.limits, process: load.process })
   }
 
   get streaming(): boolean {
@@ -32,7 +29,15 @@ export class WalkDriver implements Driver {
     if (this.#failed !== undefined) throw this.#failed.error
     this.#busy = true
     try {
-      return await this.#next(maxEntries)
+      if (this.#load.isScattered()) await this.#load.gather(this.#walk.root)
+      for (;;) {
+        const entries: Entry[] = []
+        const status = this.#walk.fill(entries, maxEntries)
+        if (entries.length > 0) return await entries // over a turn later: who calls twice at once is told
+        if (!this.#load.ended) await this.#readOn(status)
+        else if (status === 'missing') throw this.#missing()
+        else return undefined
+      }
     } catch (error) {
       this.#failed = { error }
       throw error
@@ -50,25 +55,14 @@ export class WalkDriver implements Driver {
     return this.close()
   }
 
-  async #next(maxEntries: number): Promise<Entry[] | undefined> {
+  /** The wanted block is still to come; after the last entry, the rest of the CAR is read to be checked. */
+  async #readOn(status: WalkStatus): Promise<void> {
     const load = this.#load
-    const walk = this.#walk
-    if (load.isScattered()) await load.gather(this.#root)
-    for (;;) {
-      const entries: Entry[] = []
-      const status = walk.fill(entries, maxEntries)
-      if (entries.length > 0) return entries
-      if (load.ended) {
-        if (status === 'missing') throw this.#missing()
-        return undefined
-      }
-      // the wanted block is still to come; after the last entry, the rest of the CAR is read to be checked
-      const { slab, at } = walk.wanted
-      const outcome = await load.read(() => status === 'missing' && load.blocks.find(slab.view, at))
-      if (outcome !== 'full') continue
-      await load.openStore()
-      walk.moveTo(load.blocks)
-    }
+    const { slab, at } = this.#walk.wanted
+    const outcome = await load.read(() => status === 'missing' && load.blocks.find(slab.view, at))
+    if (outcome !== 'full') return
+    await load.openStore()
+    this.#walk.moveTo(load.blocks)
   }
 
   #missing(): RepoStreamError {

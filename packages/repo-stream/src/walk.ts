@@ -28,8 +28,9 @@ export class Walk {
   readonly #path: NodePath
   readonly #keys = new Keys()
   #blocks: BlockStore
-  /** The block to be looked up next: the node to enter, or the record that was missing. */
-  wanted: DigestAt
+  /** Where the digest of the block to be looked up next is: the node to enter, or the record that was missing. */
+  #wantedIn: Slab
+  #wantedAt: number
   #entering = true
   /** The wanted node's link in its parent, and what the store said of it, or 0. */
   #wantedLink = 0
@@ -40,12 +41,20 @@ export class Walk {
   /** Nodes and records of a store that does not keep them in place. */
   readonly #copies = new Arena()
   readonly #depths = new KeyDepths()
+  readonly root: DigestAt
 
-  constructor(blocks: BlockStore, root: DigestAt, options: WalkOptions) {
+  /** Walks the tree whose root has this digest. */
+  constructor(blocks: BlockStore, root: Uint8Array, options: WalkOptions) {
     this.#blocks = blocks
-    this.wanted = root
     this.#options = options
-    this.#path = new NodePath(options.limits, this.#copies)
+    this.#path = new NodePath(root, options.limits, this.#copies)
+    this.root = { slab: this.#path.root, at: 0 }
+    this.#wantedIn = this.root.slab
+    this.#wantedAt = this.root.at
+  }
+
+  get wanted(): DigestAt {
+    return { slab: this.#wantedIn, at: this.#wantedAt }
   }
 
   /** Goes on with the same tree in another store. */
@@ -86,7 +95,8 @@ export class Walk {
       const link = 1 + 2 * frame.entry
       const record = frame.links[link] ?? 0
       if (!this.#find(frame.slab, record, frame.located[link] ?? 0)) {
-        this.wanted = { slab: frame.slab, at: record }
+        this.#wantedIn = frame.slab
+        this.#wantedAt = record
         return 'missing'
       }
       out.push(this.#entry(frame.slab, record))
@@ -109,7 +119,8 @@ export class Walk {
   #descend(frame: NodeFrame, link: number): void {
     const at = frame.links[link] ?? -1
     if (at < 0) return
-    this.wanted = { slab: frame.slab, at }
+    this.#wantedIn = frame.slab
+    this.#wantedAt = at
     this.#wantedLink = link
     this.#wantedPlace = frame.located[link] ?? 0
     this.#entering = true
@@ -118,7 +129,8 @@ export class Walk {
   /** Goes into the wanted node. */
   #enter(): boolean {
     const path = this.#path
-    const { slab, at } = this.wanted
+    const slab = this.#wantedIn
+    const at = this.#wantedAt
     const { maxDepth } = this.#options.limits
     if (path.depth === maxDepth) {
       throw limitError('maxDepth', { max: maxDepth, actual: maxDepth + 1, cid: cidText(slab.bytes, at) })
@@ -151,7 +163,7 @@ export class Walk {
       throw this.#keyError('KeyInvalid', 'a key is not collection/rkey in the characters of a repo path', frame)
     if (
       prefixBytes < before &&
-      frame.key[frame.keyFrom + prefixBytes] === keys.bytes[keys.from + prefixBytes] &&
+      frame.key.bytes[frame.keyFrom + prefixBytes] === keys.bytes[keys.from + prefixBytes] &&
       keys.to > keys.from + prefixBytes
     ) {
       throw this.#keyError('KeyPrefixInvalid', 'a prefix is shorter than what the two keys share', frame)
@@ -165,7 +177,7 @@ export class Walk {
   #keyError(code: RepoStreamErrorCode, message: string, frame: NodeFrame): RepoStreamError {
     const { slab, key, keyFrom, prefixBytes, suffixFrom, suffixTo } = frame
     const text =
-      key.toString('latin1', keyFrom, keyFrom + prefixBytes) +
+      key.bytes.toString('latin1', keyFrom, keyFrom + prefixBytes) +
       Buffer.from(slab.bytes.subarray(suffixFrom, suffixTo)).toString('latin1')
     return new RepoStreamError(code, `${message}: ${JSON.stringify(text)}`, { cid: frame.cid, details: { key: text } })
   }
