@@ -44,11 +44,10 @@ class Exchange implements Dispatcher.DispatchHandler, RawBody {
   #controller: Dispatcher.DispatchController | undefined
   #failure: { error: unknown } | undefined
   #waiting: PromiseWithResolvers<Uint8Array | undefined> | undefined
-  readonly #onAbort = () => this.#fail(this.#signal?.reason)
 
   constructor(signal: AbortSignal | undefined) {
     this.#signal = signal
-    signal?.addEventListener('abort', this.#onAbort)
+    if (signal !== undefined) watchAbort(signal, this)
   }
 
   get answer(): Promise<RawAnswer> {
@@ -69,7 +68,7 @@ class Exchange implements Dispatcher.DispatchHandler, RawBody {
   }
 
   destroy(reason?: Error): void {
-    if (!this.ended) this.#fail(reason ?? new Error('no more of this body is wanted'))
+    if (!this.ended) this.fail(reason ?? new Error('no more of this body is wanted'))
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -95,26 +94,58 @@ class Exchange implements Dispatcher.DispatchHandler, RawBody {
 
   onResponseEnd(): void {
     this.ended = true
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    if (this.#signal !== undefined) unwatchAbort(this.#signal, this)
     this.#waiting?.resolve(undefined)
     this.#waiting = undefined
   }
 
   onResponseError(_: unknown, error: unknown): void {
-    this.#fail(error)
+    this.fail(error)
   }
 
-  #fail(error: unknown): void {
+  fail(error: unknown): void {
     if (this.#failure !== undefined || this.ended) return
     this.#failure = { error }
     this.#queue.length = 0
     this.queuedBytes = 0
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    if (this.#signal !== undefined) unwatchAbort(this.#signal, this)
     this.#answer.reject(error)
     this.#waiting?.reject(error)
     this.#waiting = undefined
     this.#controller?.abort(asError(error))
   }
+}
+
+interface Watch {
+  readonly exchanges: Set<Exchange>
+  readonly onAbort: () => void
+}
+
+/**
+ * One listener for all exchanges of a signal: one for each would walk through those of all others when it comes and when it
+ * goes, and all of a thread have the same signal.
+ */
+const watches = new WeakMap<AbortSignal, Watch>()
+
+function watchAbort(signal: AbortSignal, exchange: Exchange): void {
+  const known = watches.get(signal)
+  if (known !== undefined) {
+    known.exchanges.add(exchange)
+    return
+  }
+  const exchanges = new Set([exchange])
+  const onAbort = () => {
+    for (const one of exchanges) one.fail(signal.reason)
+  }
+  watches.set(signal, { exchanges, onAbort })
+  signal.addEventListener('abort', onAbort)
+}
+
+function unwatchAbort(signal: AbortSignal, exchange: Exchange): void {
+  const watch = watches.get(signal)
+  if (watch === undefined || !watch.exchanges.delete(exchange) || watch.exchanges.size > 0) return
+  watches.delete(signal)
+  signal.removeEventListener('abort', watch.onAbort)
 }
 
 function asError(reason: unknown): Error {

@@ -43,11 +43,12 @@ export type ToThread =
 
 export type FromThread =
   | { kind: 'seen'; seen: ResponseSeen }
+  /** Bytes of CARs since the last word of them, from whatever hosts. */
   | { kind: 'fetched'; bytes: number }
   /** The download is larger than `hugeBytes` already. */
   | { kind: 'huge'; task: number }
   /** Small repos, ready to be written; their walks are closed. */
-  | { kind: 'parcel'; parcel: Parcel }
+  | { kind: 'parcel'; parcel: Parcel; fetchedBytes: number }
   /** A large one begins; its chunks follow, then its totals, or `broken`. */
   | { kind: 'large'; task: number }
   | { kind: 'chunk'; task: number; chunk: SentChunk }

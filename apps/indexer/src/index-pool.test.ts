@@ -40,7 +40,10 @@ afterAll(async () => {
 })
 
 /** One thread, to which every repo is a large one. */
-async function openPool(addLarge: IndexPoolOptions['writer']['addLarge']): Promise<IndexPool> {
+async function openPool(
+  addLarge: IndexPoolOptions['writer']['addLarge'],
+  { largeRepoBytes = 1024, ...more }: Partial<IndexPoolOptions> & { largeRepoBytes?: number } = {},
+): Promise<IndexPool> {
   const budget = new MemoryBudget(64 * MiB)
   const spills = new MemoryBudget(64 * MiB)
   return openIndexPool({
@@ -51,7 +54,7 @@ async function openPool(addLarge: IndexPoolOptions['writer']['addLarge']): Promi
       plcUrls: [],
       budget: { limitBytes: budget.limitBytes, shared: budget.shared },
       repoMemoryBytes: 16 * MiB,
-      largeRepoBytes: 1024,
+      largeRepoBytes,
       hugeBytes: 64 * MiB,
       spillDir: dir,
       spills: { limitBytes: spills.limitBytes, shared: spills.shared },
@@ -62,6 +65,7 @@ async function openPool(addLarge: IndexPoolOptions['writer']['addLarge']): Promi
     signal: new AbortController().signal,
     onSeen: () => undefined,
     onFetched: () => undefined,
+    ...more,
   })
 }
 
@@ -105,4 +109,22 @@ test('a writer that refuses a large repo at once ends its walk, archives nothing
 test('a writer that fails before it takes a chunk fails the repo with its error', async () => {
   await using pool = await openPool(() => Promise.reject(new RangeError('refused')))
   await expect(pool.indexRepo(claimed())).rejects.toThrow('refused')
+})
+
+test.each([
+  ['small', 64 * MiB],
+  ['large', 1024],
+])('all bytes of a %s repo are told of before it is done', async (_name, largeRepoBytes) => {
+  let fetched = 0
+  const add = () => Promise.resolve('committed' as const)
+  const addLarge: IndexPoolOptions['writer']['addLarge'] = async (_claim, chunks) => {
+    for await (const chunk of chunks) if ('table' in chunk) chunk.release?.()
+    return 'committed'
+  }
+  const onFetched = (bytes: number) => {
+    fetched += bytes
+  }
+  await using pool = await openPool(addLarge, { largeRepoBytes, writer: { add, addLarge }, onFetched })
+  await pool.indexRepo(claimed())
+  expect(fetched).toBe(car.length)
 })

@@ -144,8 +144,10 @@ class IndexThread {
   #receive(message: FromThread): void {
     if (message.kind === 'seen') this.#options.onSeen(message.seen)
     else if (message.kind === 'fetched') this.#options.onFetched(message.bytes)
-    else if (message.kind === 'parcel') this.#writeSmall(message.parcel)
-    else this.#hear(message, this.#taskOf(message.task))
+    else if (message.kind === 'parcel') {
+      this.#options.onFetched(message.fetchedBytes)
+      this.#writeSmall(message.parcel)
+    } else this.#hear(message, this.#taskOf(message.task))
   }
 
   #taskOf(id: number): Task {

@@ -27,7 +27,10 @@ const stop = new AbortController()
 const http = openHttp(setup.http)
 const tasks = new Map<number, Task>()
 const paces = new Pace()
+/** Those that the main thread has not been told of. */
 let fetchedBytes = 0
+let reportTimer: NodeJS.Timeout | undefined
+const reportMs = 200
 const { archive } = setup
 
 /** What all repos of this thread share. */
@@ -82,13 +85,16 @@ async function runTask(id: number, claim: ClaimedRepo): Promise<void> {
   tasks.set(id, task)
   try {
     const { written, rows, rejected, spilled } = await index(claim, task)
-    if (task.finished === undefined) outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
-    else pack(id, task.finished, { rejected, spilled })
+    if (task.finished === undefined) {
+      reportBytes()
+      outbox.send(() => ({ kind: 'walked', task: id, rows, rejected, spilled }))
+    } else pack(id, task.finished, { rejected, spilled })
     task.finished = undefined // thousands wait for their commits
     const forget = () => tasks.delete(id)
     written.then(forget, forget) // the main thread knows it first
   } catch (error) {
     if (task.finished !== undefined) task.settle(sendError(error)) // its rows will not be sent
+    reportBytes()
     outbox.send(() => ({ kind: 'failed', task: id, error: sendError(error) }))
     tasks.delete(id)
   }
@@ -113,7 +119,7 @@ function sealParcel(transfer: Transfer): FromThread | undefined {
   const parcel = packer.seal()
   if (parcel === undefined) return undefined
   transfer.add(parcel.bytes)
-  return { kind: 'parcel', parcel }
+  return { kind: 'parcel', parcel, fetchedBytes: takeFetched() }
 }
 
 type Finished = Pick<RepoToPack, 'repo' | 'recycle'>
@@ -214,13 +220,22 @@ async function* readInPieces(car: Uint8Array, onBytes: (bytes: number) => void):
 
 const pieceBytes = 64 * 1024
 
+/** For the progress line. Nearly all go along with parcels: a message of their own for each turn woke the main thread twice as often. */
 function countBytes(bytes: number): void {
-  if (fetchedBytes === 0) setImmediate(reportBytes)
+  reportTimer ??= setTimeout(reportBytes, reportMs)
   fetchedBytes += bytes
 }
 
 function reportBytes(): void {
+  clearTimeout(reportTimer)
+  reportTimer = undefined
+  if (fetchedBytes === 0) return
+  const bytes = takeFetched()
+  outbox.send(() => ({ kind: 'fetched', bytes }))
+}
+
+function takeFetched(): number {
   const bytes = fetchedBytes
   fetchedBytes = 0
-  outbox.send(() => ({ kind: 'fetched', bytes }))
+  return bytes
 }

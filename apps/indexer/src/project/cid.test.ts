@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { base32 } from 'multiformats/bases/base32'
+import type { Memory } from 'repo-stream'
 import { createRandom } from 'repo-stream/fixtures'
 import { expect, test } from 'vitest'
 import { isCid, writeCidBytes, writeCidText } from './cid.ts'
@@ -9,10 +10,14 @@ const samples = join(import.meta.dirname, '..', '..', '..', '..', '..', 'shared'
 if (!existsSync(samples)) console.log('the interop samples are missing: their CIDs are not tried')
 
 function toBytes(text: string): Uint8Array | undefined {
-  const source = new TextEncoder().encode(text)
-  const target = new Uint8Array(200)
-  const end = writeCidBytes(source, 0, source.length, target, 0)
-  return end < 0 ? undefined : target.slice(0, end)
+  const source = memoryOf(new TextEncoder().encode(text))
+  const target = memoryOf(new Uint8Array(200))
+  const end = writeCidBytes(source, 0, source.bytes.length, target, 0)
+  return end < 0 ? undefined : target.bytes.slice(0, end)
+}
+
+function memoryOf(bytes: Uint8Array): Memory {
+  return { bytes, view: new DataView(bytes.buffer) }
 }
 
 function toText(bytes: Uint8Array): string {
@@ -45,6 +50,19 @@ test('text that is not exactly the CID is refused', () => {
   ]
   for (const text of [...near, good.replace('4', '1'), good.replace('bafy', 'bagy')])
     expect(toBytes(text), text).toBeUndefined()
+})
+
+test('a character that is no digit is refused, wherever it stands', () => {
+  const good = 'bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq'
+  for (let place = 1; place < good.length; place++) {
+    for (let code = 0; code < 128; code++) {
+      const text = good.slice(0, place) + String.fromCharCode(code) + good.slice(place + 1)
+      const isDigit = /[a-z2-7]/.test(text[place] ?? '')
+      const bytes = toBytes(text)
+      if (bytes !== undefined) expect(toText(bytes)).toBe(text)
+      if (!isDigit) expect(bytes, text).toBeUndefined()
+    }
+  }
 })
 
 test.runIf(existsSync(samples))('no invalid CID of the interop samples is taken', () => {

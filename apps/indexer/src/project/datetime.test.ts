@@ -8,9 +8,10 @@ const hasSamples = existsSync(samples)
 if (!hasSamples) console.log('the interop samples are missing: their datetimes are not tried')
 
 function parse(text: string): { outcome: number; micros: bigint } {
-  const source = new TextEncoder().encode(text)
+  const bytes = new TextEncoder().encode(text)
   const target = Buffer.alloc(8)
-  return { outcome: writeDatetime(source, 0, source.length, target, 0), micros: target.readBigInt64BE() }
+  const outcome = writeDatetime({ bytes, view: new DataView(bytes.buffer) }, 0, bytes.length, target, 0)
+  return { outcome, micros: target.readBigInt64BE() }
 }
 
 /** Lines with text; a blank may be part of the syntax that is tried. */
@@ -73,5 +74,20 @@ test('what Postgres would take and change is refused', () => {
     '2024-01-01',
   ]) {
     expect(parse(text.padEnd(20)).outcome, text).toBe(datetimeOutcome.malformed)
+  }
+})
+
+test('any one character in place of another gives the time that Date reads, or is refused', () => {
+  const good = '2024-02-13T14:25:36.789Z'
+  const { exact, malformed } = datetimeOutcome
+  for (let place = 0; place < good.length; place++) {
+    for (let code = 0; code < 256; code++) {
+      const text = good.slice(0, place) + String.fromCharCode(code) + good.slice(place + 1)
+      const ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$/.test(text) ? Date.parse(text) : Number.NaN
+      const isTime = !Number.isNaN(ms) && new Date(ms).toISOString() === text
+      const { outcome, micros } = parse(text)
+      expect(outcome, text).toBe(isTime ? exact : malformed)
+      if (isTime) expect(micros, text).toBe(BigInt(ms - Date.UTC(2000)) * 1000n)
+    }
   }
 })

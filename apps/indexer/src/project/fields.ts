@@ -112,7 +112,7 @@ export class FieldWriter extends Output {
     reader.readHead()
     if (reader.major !== cborMajor.text) return 'WrongType'
     const start = reader.takeBody()
-    const outcome = writeDatetime(reader.bytes, start, reader.position, this.bytes, this.length)
+    const outcome = writeDatetime(reader, start, reader.position, this.bytes, this.length)
     if (outcome === datetimeOutcome.malformed) return 'DatetimeMalformed'
     if (outcome === datetimeOutcome.outOfRange) return 'DatetimeOutOfRange'
     if (outcome === datetimeOutcome.rounded) this.#repair ??= 'DatetimeTooFine'
@@ -151,7 +151,7 @@ export class FieldWriter extends Output {
     }
     if (reader.major !== cborMajor.text) return 'WrongType'
     const start = reader.takeBody()
-    const end = writeCidBytes(reader.bytes, start, reader.position, this.bytes, this.length)
+    const end = writeCidBytes(reader, start, reader.position, this, this.length)
     if (end < 0) return 'CidMalformed'
     this.length = end
     return undefined

@@ -75,11 +75,26 @@ function writeArray(reader: CborReader, output: Output, depth: number): void {
 function writeInteger(reader: CborReader, output: Output): void {
   const negative = reader.major === cborMajor.negative
   const { argument } = reader
-  if (argument < Number.MAX_SAFE_INTEGER) {
+  if (argument < 1e9 && !negative) {
+    writeDigits(output, argument)
+  } else if (argument < Number.MAX_SAFE_INTEGER) {
     writeAscii(output, String(negative ? -1 - argument : argument))
   } else {
     const exact = reader.view.getBigUint64(reader.position - 8)
     writeAscii(output, String(negative ? -1n - exact : exact))
+  }
+}
+
+/** Sizes and places, of which posts have many: without a string for each. */
+function writeDigits(output: Output, value: number): void {
+  const { bytes } = output
+  let count = 1
+  for (let limit = 10; limit <= value; limit *= 10) count++
+  output.length += count
+  for (let rest = value | 0, i = output.length - 1; count > 0; count--, i--) {
+    const tenth = (rest / 10) | 0
+    bytes[i] = 0x30 + rest - tenth * 10
+    rest = tenth
   }
 }
 

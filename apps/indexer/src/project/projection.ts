@@ -6,9 +6,10 @@ import type { Config, Table } from '../config.ts'
 import { type Answer, giveAnswer, oddityHead, oddRowHead, type RowFields, rowHead, tag } from './answer.ts'
 import { CborError, CborReader, cborMajor } from './cbor.ts'
 import { FieldWriter, numbersPerOddity } from './fields.ts'
+import { Layouts } from './layouts.ts'
 import { projectionLimits } from './limits.ts'
 import type { OddityCode } from './oddity.ts'
-import { Projector } from './projector.ts'
+import { isText, Projector } from './projector.ts'
 import { createTableFinder, isNsid, isUsableKey } from './tables.ts'
 
 /** Where settled entries go. `RowFields` and `Uint8Array`s are valid only during the call. */
@@ -61,6 +62,7 @@ class CompiledProjection implements Projection {
   readonly #keepRaw: KeepRaw
   readonly #reader = new CborReader()
   readonly #writer = new FieldWriter()
+  readonly #layouts = new Layouts()
   /** The one that sinks see: an answer first, then the fields in it. */
   readonly #fields: Answer = { memory: noMemory, from: 0, to: 0 }
   /** Views of the scratch from `rowStart`, by their lengths. */
@@ -83,11 +85,14 @@ class CompiledProjection implements Projection {
     const reader = this.#reader
     reader.open(block)
     try {
-      const projector = this.#projectorByType(reader)
+      const layout = this.#layouts.recall(reader)
+      const projector = layout?.projector ?? this.#projectorByType(reader)
       if (projector === 'raw') return this.#keepBytes(block)
       if (projector === 'skip') return skipAnswer
-      const start = this.#project(projector, block)
-      return this.#answerOf(start, this.#writer.length)
+      const typeEnd = reader.position
+      this.#project(projector, block, layout?.slots)
+      if (layout === undefined) this.#layouts.learn(reader, projector, typeEnd)
+      return this.#answerOf(this.#finish(projector), this.#writer.length)
     } catch (error) {
       if (error instanceof CborError) return this.#keepBytes(block)
       throw error
@@ -135,7 +140,9 @@ class CompiledProjection implements Projection {
       throw new RangeError(`table ${table.name} has index ${table.index}, which no projector has`)
     try {
       this.#reader.open(block)
-      this.#fields.from = this.#project(projector, block, true)
+      this.#project(projector, block)
+      this.#noteOtherType(projector, this.#reader)
+      this.#fields.from = this.#finish(projector)
     } catch (error) {
       if (!(error instanceof CborError)) throw error
       sink.reject(entry, error.tooDeep ? 'RecordTooDeep' : 'RecordMalformed', error.message, block)
@@ -180,8 +187,8 @@ class CompiledProjection implements Projection {
     return false
   }
 
-  /** Leaves an answer in the scratch, up to the writer's place; gives where it starts. */
-  #project(projector: Projector, block: Uint8Array, checkType = false): number {
+  /** Writes the fields of a row behind the room for its head. */
+  #project(projector: Projector, block: Uint8Array, known?: Int32Array): void {
     const writer = this.#writer
     const reader = this.#reader
     writer.length = 0
@@ -189,12 +196,16 @@ class CompiledProjection implements Projection {
     this.#makeRoom(oddRowHead + projector.roomFor(block.length))
     writer.length = oddRowHead
     reader.rewind()
-    projector.project(reader, writer)
-    if (checkType) this.#noteOtherType(projector, reader)
+    projector.project(reader, writer, known)
+  }
+
+  /** Leaves an answer in the scratch, up to the writer's place; gives where it starts. */
+  #finish(projector: Projector): number {
+    const writer = this.#writer
     const odd = writer.oddities.length > 0
     const start = odd ? 0 : rowStart
     const fieldsLength = writer.length - oddRowHead
-    if (odd) this.#appendOddities(reader)
+    if (odd) this.#appendOddities(this.#reader)
     const { bytes } = writer
     const { index } = projector.table
     bytes[start] = odd ? tag.oddRow : tag.row
@@ -282,12 +293,6 @@ const noMemory: Memory = { bytes: new Uint8Array(0), view: new DataView(new Arra
 const typeKey = new TextEncoder().encode('$type')
 /** Stands for `$type` where an oddity's column is counted. */
 const noColumn = 0xffff
-
-function isText(expected: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
-  if (length !== expected.length) return false
-  for (let i = length - 1; i >= 0; i--) if (expected[i] !== bytes[start + i]) return false
-  return true
-}
 
 /** Keys that no NSID begins are counted together: what a stranger wrote must not become a name in the database. */
 const invalidCollection = '(invalid)'
