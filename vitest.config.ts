@@ -9,7 +9,8 @@ export default defineConfig({
     exclude: ['**/node_modules/**', '**/dist/**'],
     reporters: ['default', new PlainSummary()],
     pool: 'forks',
-    execArgv: ['--conditions=workspace-source'],
+    // The second as the command sets it for its threads (apps/indexer/src/cli.ts): here they are those of a test's process.
+    execArgv: ['--conditions=workspace-source', '--wasm-wrapper-tiering-budget=1000000000'],
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 120_000,

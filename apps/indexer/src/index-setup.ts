@@ -3,7 +3,6 @@
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
-import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { Config } from './config.ts'
 import type { HttpLimits } from './http-limits.ts'
@@ -11,13 +10,6 @@ import type { IndexSetup, ToThread } from './index-messages.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { Options } from './options.ts'
 import { version } from './version.ts'
-
-/**
- * Node 24.21 itself can crash (SIGTRAP in `ThreadIsolation::UnregisterWasmAllocation`, or SIGSEGV) while a thread compiles a wrapper for what
- * WebAssembly calls, as it does for undici's parser after 1,000 calls, and other threads do the like: the memory of wrappers is shared by
- * all threads. So none is compiled. That costs nothing that could be measured, neither here nor where WebAssembly is called.
- */
-setFlagsFromString('--wasm-wrapper-tiering-budget=1000000000')
 
 /** Rows of one repo past this go to Postgres while the repo is walked, in a transaction of its own. */
 export const largeRepoBytes = 8 * 1024 * 1024
