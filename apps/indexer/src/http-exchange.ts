@@ -2,6 +2,7 @@
 // In place of undici's `request`, whose Readable joins chunks that wait (a copy of most bytes) and was a sixth of what a tiny
 // repo costs. A body that is not pulled stops the host after `queueBytes`.
 import type { Dispatcher } from 'undici'
+import { hearAbort, ignoreAbort } from './abort-listeners.ts'
 import type { HeaderMap } from './rate-limit.ts'
 
 export interface RawAnswer {
@@ -47,7 +48,7 @@ class Exchange implements Dispatcher.DispatchHandler, RawBody {
 
   constructor(signal: AbortSignal | undefined) {
     this.#signal = signal
-    if (signal !== undefined) watchAbort(signal, this)
+    if (signal !== undefined) hearAbort(signal, this.#fail)
   }
 
   get answer(): Promise<RawAnswer> {
@@ -68,7 +69,7 @@ class Exchange implements Dispatcher.DispatchHandler, RawBody {
   }
 
   destroy(reason?: Error): void {
-    if (!this.ended) this.fail(reason ?? new Error('no more of this body is wanted'))
+    if (!this.ended) this.#fail(reason ?? new Error('no more of this body is wanted'))
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -94,58 +95,26 @@ class Exchange implements Dispatcher.DispatchHandler, RawBody {
 
   onResponseEnd(): void {
     this.ended = true
-    if (this.#signal !== undefined) unwatchAbort(this.#signal, this)
+    if (this.#signal !== undefined) ignoreAbort(this.#signal, this.#fail)
     this.#waiting?.resolve(undefined)
     this.#waiting = undefined
   }
 
   onResponseError(_: unknown, error: unknown): void {
-    this.fail(error)
+    this.#fail(error)
   }
 
-  fail(error: unknown): void {
+  readonly #fail = (error: unknown): void => {
     if (this.#failure !== undefined || this.ended) return
     this.#failure = { error }
     this.#queue.length = 0
     this.queuedBytes = 0
-    if (this.#signal !== undefined) unwatchAbort(this.#signal, this)
+    if (this.#signal !== undefined) ignoreAbort(this.#signal, this.#fail)
     this.#answer.reject(error)
     this.#waiting?.reject(error)
     this.#waiting = undefined
     this.#controller?.abort(asError(error))
   }
-}
-
-interface Watch {
-  readonly exchanges: Set<Exchange>
-  readonly onAbort: () => void
-}
-
-/**
- * One listener for all exchanges of a signal: one for each would walk through those of all others when it comes and when it
- * goes, and all of a thread have the same signal.
- */
-const watches = new WeakMap<AbortSignal, Watch>()
-
-function watchAbort(signal: AbortSignal, exchange: Exchange): void {
-  const known = watches.get(signal)
-  if (known !== undefined) {
-    known.exchanges.add(exchange)
-    return
-  }
-  const exchanges = new Set([exchange])
-  const onAbort = () => {
-    for (const one of exchanges) one.fail(signal.reason)
-  }
-  watches.set(signal, { exchanges, onAbort })
-  signal.addEventListener('abort', onAbort)
-}
-
-function unwatchAbort(signal: AbortSignal, exchange: Exchange): void {
-  const watch = watches.get(signal)
-  if (watch === undefined || !watch.exchanges.delete(exchange) || watch.exchanges.size > 0) return
-  watches.delete(signal)
-  signal.removeEventListener('abort', watch.onAbort)
 }
 
 function asError(reason: unknown): Error {

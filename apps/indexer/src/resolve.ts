@@ -2,6 +2,7 @@
 // the network; two callers who want the same DID share one request. That a DID does not exist is remembered too, briefly.
 // A directory that says 429 is left alone until it said, and the next one of the list is asked.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { hearAbort, ignoreAbort } from './abort-listeners.ts'
 import { type Identity, isDid, readDidDocument } from './did-document.ts'
 import { IndexerError } from './errors.ts'
 import { type Http, type HttpAnswer, headerText } from './http.ts'
@@ -204,28 +205,12 @@ function notADid(did: string): IndexerError {
 function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal | undefined): Promise<Value> {
   if (!signal) return promise
   if (signal.aborted) return Promise.reject(signal.reason)
-  const waiting = waitingUnder(signal)
   return new Promise((resolve, reject) => {
-    const leave = () => void waiting.delete(reject)
-    waiting.add(reject)
+    const leave = () => ignoreAbort(signal, reject)
+    hearAbort(signal, reject)
     promise.then(leave, leave)
     promise.then(resolve, reject)
   })
-}
-
-/** By signal, who is to be told: one listener for all, because adding and removing one walks through the others. */
-const waitingBySignal = new WeakMap<AbortSignal, Set<(reason: unknown) => void>>()
-
-function waitingUnder(signal: AbortSignal): Set<(reason: unknown) => void> {
-  const known = waitingBySignal.get(signal)
-  if (known !== undefined) return known
-  const waiting = new Set<(reason: unknown) => void>()
-  waitingBySignal.set(signal, waiting)
-  const tell = () => {
-    for (const reject of waiting) reject(signal.reason)
-  }
-  signal.addEventListener('abort', tell, { once: true })
-  return waiting
 }
 
 /** Least recently used goes first: a Map keeps the order of insertion, and a hit is inserted again. */
