@@ -1,17 +1,19 @@
-// How large repos share a thread with the small ones beside them: after a step of a large one all large ones rest, so that
-// together they have a small share of the thread. In: how long each step took; out: a promise that is done when the rest is over.
+// How large repos share a thread with the small ones beside them: after a step of a large one all large ones rest, so that one has a
+// small share of the thread. In: how long each step took; out: a promise that is done when the rest is over.
 // Without small ones nobody rests. Without rests one huge repo halved the rate of 10,000 tiny ones; with them they keep 0.91 of it (bench:big-repo).
+// The more large ones there are, the larger their share: else they pile up, and at the end there is nothing beside them to do.
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Bytes of a CAR past which its repo is large. */
 const largeCarBytes = 8 * 1024 * 1024
-/** Time of the small ones for each unit of the large ones' time. */
+/** Time of the small ones for each unit of a large one's time; of two large ones half of it, and so on. */
 const smallShare = 4
 /** Shorter rests are saved up: a timer is no more exact. */
 const minRestMs = 5
 
 export class Pace {
   small = 0
+  large = 0
   #restUntilMs = 0
 
   /** A repo begins in this thread; it counts as small until its first step. */
@@ -21,7 +23,7 @@ export class Pace {
 
   async rest(stepMs: number): Promise<void> {
     const nowMs = performance.now()
-    this.#restUntilMs = Math.max(nowMs, this.#restUntilMs) + stepMs * smallShare
+    this.#restUntilMs = Math.max(nowMs, this.#restUntilMs) + (stepMs * smallShare) / Math.max(1, this.large)
     const restMs = this.#restUntilMs - nowMs
     if (restMs >= minRestMs) await sleep(restMs)
   }
@@ -67,11 +69,13 @@ export class RepoPace implements Disposable {
     if (!this.#large) {
       this.#large = true
       this.#pace.small--
+      this.#pace.large++
     }
     if (this.#pace.small > 0) await this.#pace.rest(stepMs)
   }
 
   [Symbol.dispose](): void {
-    if (!this.#large) this.#pace.small--
+    if (this.#large) this.#pace.large--
+    else this.#pace.small--
   }
 }

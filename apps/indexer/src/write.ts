@@ -101,7 +101,7 @@ export const defaultWriteLimits: WriteLimits = {
   batchMaxRepos: 1_000,
   batchMaxMs: 500,
   connections: 2,
-  largeConnections: 1,
+  largeConnections: 2,
   pieceBytes: 4 * 1024 * 1024,
 }
 
