@@ -19,6 +19,20 @@ test('a large repo rests while a small one is under way', async () => {
   expect(await worked).toBe('the large one')
 })
 
+test.each([
+  [1, 'a turn of the others'],
+  [2, 'the large one'],
+])('of %i large repos one rests the shorter the more there are', async (count, first) => {
+  const pace = new Pace()
+  using _small = pace.enter()
+  using stack = new DisposableStack()
+  const larges = Array.from({ length: count }, () => stack.use(pace.enter()))
+  for (const large of larges) await large.worked(0)
+  const worked = larges[0]?.worked(2).then(() => 'the large one') // 8 ms for one, 4 for each of two: too short for a timer
+  expect(await Promise.race([worked, turn()])).toBe(first)
+  await worked
+})
+
 test('large repos do not rest for each other, nor for small ones that have ended', async () => {
   const pace = new Pace()
   using first = pace.enter()

@@ -58,7 +58,7 @@ async function fill(database: DatabaseSync, path: string): Promise<Uint8Array> {
 
 function walkRows(select: StatementSync, rootDigest: Uint8Array): Walked {
   const store = new RowStore(select)
-  const cid = Uint8Array.from([1, 0x71, 0x12, 0x20, ...rootDigest])
+  const cid = Uint8Array.from([...cidHead, ...rootDigest])
   if (!store.find(slabOver(cid).view, 4)) throw new Error('the commit is missing')
   const { data } = decodeCommit(store.found.slab.bytes.subarray(store.found.from), cid)
   const walk = new Walk(store, data.subarray(4), { limits: defaultLimits, process: undefined })
@@ -72,6 +72,9 @@ function walkRows(select: StatementSync, rootDigest: Uint8Array): Walked {
   }
 }
 
+/** Version 1, DAG-CBOR, SHA-256 of 32 bytes: every block of a repo. */
+const cidHead = [1, 0x71, 0x12, 0x20]
+
 /** Blocks read one row at a time, by CID. */
 class RowStore implements BlockStore {
   readonly found = new Section()
@@ -84,11 +87,14 @@ class RowStore implements BlockStore {
   }
 
   find(view: DataView, digestAt: number): boolean {
-    const cid = new Uint8Array(view.buffer, view.byteOffset + digestAt - 4, 36)
+    const digest = new Uint8Array(view.buffer, view.byteOffset + digestAt, 32)
+    const cid = new Uint8Array(36)
+    cid.set(cidHead)
+    cid.set(digest, cidHead.length)
     const bytes = this.#select.get(cid)?.bytes
     if (!(bytes instanceof Uint8Array)) return false
     const held = new Uint8Array(32 + bytes.length) // the walk wants the digest before the block
-    held.set(cid.subarray(4))
+    held.set(digest)
     held.set(bytes, 32)
     this.found.slab = slabOver(held)
     this.found.from = 32
