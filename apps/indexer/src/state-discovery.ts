@@ -168,8 +168,9 @@ export async function writeRepos(
     const existing = known.get(repo.did)
     return existing && judge(existing, repo, hostId)
   })
+  const hostOf = (did: string) => known.get(did)?.hostId ?? null
   const apply = async (verdict: Change) =>
-    await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], homeId, changes })
+    await applyVerdict(client, { verdict, repos: verdicts.get(verdict) ?? [], hostOf, homeId, changes })
   await apply('wanted')
   const claimed = (verdicts.get('claimed') ?? []).map(({ did }) => did)
   return {

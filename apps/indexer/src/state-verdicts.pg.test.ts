@@ -35,11 +35,12 @@ async function openDoneRepo(): Promise<DoneRepo> {
 type Act = (client: PoolClient, changes: CounterChanges) => Promise<unknown>
 
 const listed =
-  (verdict: Change, { did }: DoneRepo, status?: string): Act =>
+  (verdict: Change, { did, hostId }: DoneRepo, status?: string): Act =>
   (client, changes) =>
     applyVerdict(client, {
       verdict,
       repos: [{ did, rev: revs[0], active: status === undefined, ...(status && { status }) }],
+      hostOf: () => hostId,
       homeId: undefined,
       changes,
     })
@@ -99,6 +100,15 @@ test.each([
 })
 
 const lockWaits = `select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+
+test('what its old host says of a repo that is moving counts no more', async () => {
+  await using repo = await openDoneRepo()
+  await oneAfterTheOther(repo, moved(repo), listed('retired', repo, 'deactivated'))
+  expect(await stateOf(repo)).toBe('stale')
+  expect(await hiddenIds(repo)).toEqual([])
+  expect(await counterErrors(repo.database)).toEqual([])
+  await repo.writer.close()
+})
 
 test('a repo that is being brought back when what is gone is hidden is not hidden', async () => {
   await using repo = await openDoneRepo()

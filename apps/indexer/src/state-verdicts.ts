@@ -10,17 +10,23 @@ export type Change = Exclude<Verdict, 'claimed'>
 interface Judged {
   verdict: Change
   repos: Listed[]
+  /** The host that each was judged by. One that has moved meanwhile is left as it is: its old host's word counts no more. */
+  hostOf: (did: string) => number | null
   homeId: number | undefined
   changes: CounterChanges
 }
 
 /** Gives how many repos it changed. */
-export async function applyVerdict(client: PoolClient, { verdict, repos, homeId, changes }: Judged): Promise<number> {
+export async function applyVerdict(
+  client: PoolClient,
+  { verdict, repos, hostOf, homeId, changes }: Judged,
+): Promise<number> {
   if (repos.length === 0) return 0
   const values = [
     repos.map((repo) => repo.did),
     repos.map((repo) => repo.status ?? null),
     repos.map((repo) => repo.rev ?? null),
+    repos.map((repo) => hostOf(repo.did)),
     ...(verdict === 'revived' ? [homeId ?? null] : []),
   ]
   const { rows } = await client.query<Moved>({ name: `repos-${verdict}`, text: verdictStatements[verdict], values })
@@ -42,11 +48,12 @@ const deleteHidden = `delete from hidden_repos where repo = any($1::bigint[])`
 
 type Moved = { id: number; was: Existing['state']; state: Existing['state'] }
 
-// Each locks its rows in the order of their ids and looks at the state again: a claim may have come in between.
+// Each locks its rows in the order of their ids and looks at host and state again: a claim, or a move, may have come in between.
 const listedRows = `
-  with listed (did, status, rev) as (select * from unnest($1::text[], $2::text[], $3::text[])),
+  with listed (did, status, rev, host_id) as (select * from unnest($1::text[], $2::text[], $3::text[], $4::int[])),
   old as (
-    select r.id, r.state, r.rev, r.stale_reason, r.resolved_at, l.status, l.rev as listed_rev from repos r join listed l using (did) order by r.id for update of r
+    select r.id, r.state, r.rev, r.stale_reason, r.resolved_at, l.status, l.rev as listed_rev from repos r join listed l using (did)
+    where r.host_id is not distinct from l.host_id order by r.id for update of r
   )`
 
 const verdictStatements: Record<Change, string> = {
@@ -69,7 +76,7 @@ const verdictStatements: Record<Change, string> = {
           when old.rev is null then 'waiting' when old.listed_rev <= old.rev and old.stale_reason is null then 'done' else 'stale'
         end::repo_state,
         stale_reason = case when old.rev is not null then coalesce(old.stale_reason, case when old.rev < old.listed_rev then 'newer-rev' end) end,
-        host_id = case when old.rev is null and old.resolved_at is null and r.host_id is distinct from $4::int then null else r.host_id end,
+        host_id = case when old.rev is null and old.resolved_at is null and r.host_id is distinct from $5::int then null else r.host_id end,
         status = null, error_code = null, error_message = null, attempts = 0, retry_at = case when old.rev is not null then now() end
     from old where r.id = old.id and old.state = 'gone'
     returning r.id, old.state as was, r.state`,
