@@ -56,10 +56,21 @@ test('a table grows in few steps to what is expected, and keeps what it holds', 
     }
     index.insert(digestHash(view, i * 32), i)
   }
-  expect(steps).toBe(3)
+  expect(steps).toBe(5)
   expect(index.bytes / count).toBeLessThanOrEqual(22)
   expect([...index.addresses().sort()]).toEqual([...Array(count).keys()])
   expect(index.doublingsFor(0)).toBe(1)
+})
+
+test('however many blocks the first ones let expect, a table takes at most 48 bytes for each that is there', () => {
+  const index = new DigestIndex()
+  for (let i = 0; i < 10_000; i++) {
+    if (index.isFull) {
+      index.grow(index.doublingsFor(2 ** 40))
+      expect(index.bytes / index.count).toBeLessThanOrEqual(48)
+    }
+    index.insert(i * 2_654_435_761, i)
+  }
 })
 
 test('a table of the smallest size is empty when it is used again', () => {

@@ -1,5 +1,5 @@
 // Finds blocks by digest: an open-addressing table of (hash, address) pairs, 11 to 21 bytes a block, seeded per process.
-// (Up to 42 where a CAR's first blocks are half as large as its rest, as a table may be made for so many as they let expect.)
+// (Up to 43 where a CAR's first blocks are smaller than its rest, as a table may be made for so many as they let expect.)
 // It holds no digests: whoever uses it compares all 32 bytes where the block lies, and goes on probing when they differ.
 import { randomBytes } from 'node:crypto'
 import { freeNow } from './slab.ts'
@@ -7,7 +7,8 @@ import { freeNow } from './slab.ts'
 /** Two words a slot: the hash, and the address plus one; zero is an empty slot. */
 const slotBytes = 8
 const minSlots = 64
-const maxDoublings = 3
+/** More would let what a CAR's first blocks promise take over 48 bytes a block. */
+const maxDoublings = 2
 const maxSpares = 64
 /** Empty tables of the smallest size that nobody needs any more: the memory of a new one costs a tiny repo 2 %. */
 const spares: Uint32Array[] = []
