@@ -9,7 +9,7 @@ export default defineConfig({
     exclude: ['**/node_modules/**', '**/dist/**'],
     reporters: ['default', new PlainSummary()],
     pool: 'forks',
-    // The second as the command sets it for its threads (apps/indexer/src/cli.ts): here they are those of a test's process.
+    // The second is the launcher's (`indexer` says why): here the threads are those of a test's process.
     execArgv: ['--conditions=workspace-source', '--wasm-wrapper-tiering-budget=1000000000'],
     maxWorkers: 2,
     testTimeout: 30_000,

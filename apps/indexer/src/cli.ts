@@ -17,12 +17,6 @@ import { version } from './version.ts'
 setFlagsFromString('--max-semi-space-size=0')
 setFlagsFromString('--max-old-space-size=0')
 setFlagsFromString('--initial-old-space-size=96')
-/**
- * Node 24.21 itself can crash (SIGTRAP in `ThreadIsolation::UnregisterWasmAllocation`, or SIGSEGV) while a thread compiles a wrapper for what
- * WebAssembly calls, as it does for undici's parser after 1,000 calls, and other threads do the like: the memory of wrappers is shared by
- * all threads. So none is compiled. That costs nothing that could be measured, neither here nor where WebAssembly is called.
- */
-setFlagsFromString('--wasm-wrapper-tiering-budget=1000000000')
 
 const databaseOptions = ['database', 'dataDir', 'schema'] as const satisfies OptionName[]
 const logOptions = ['logJson', 'logLevel'] as const satisfies OptionName[]
