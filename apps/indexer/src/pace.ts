@@ -21,9 +21,10 @@ export class Pace {
     return new RepoPace(this)
   }
 
+  /** Of a repo that is large. */
   async rest(stepMs: number): Promise<void> {
     const nowMs = performance.now()
-    this.#restUntilMs = Math.max(nowMs, this.#restUntilMs) + (stepMs * smallShare) / Math.max(1, this.large)
+    this.#restUntilMs = Math.max(nowMs, this.#restUntilMs) + (stepMs * smallShare) / this.large
     const restMs = this.#restUntilMs - nowMs
     if (restMs >= minRestMs) await sleep(restMs)
   }

@@ -10,15 +10,19 @@ import { copyRejectsOf } from './write-rejects.ts'
 
 const post = 'app.bsky.feed.post'
 
-test('rejects are counted by code and collection; a replay stores those that are records now, and only those', async () => {
-  await using database = await openTestDatabase()
+/** With the default config's tables, and so many repos that have no records. */
+async function openEmptyRepos(count: number) {
+  const database = await openTestDatabase()
   const config = await loadConfig()
   await applySchema(database, { config })
-  await insertRepos(
-    database,
-    config,
-    [0, 1].map((i) => ({ did: makeDid(i), handle: `${i}.test`, records: [] })),
-  )
+  const repos = Array.from({ length: count }, (_, i) => ({ did: makeDid(i), handle: `${i}.test`, records: [] }))
+  await insertRepos(database, config, repos)
+  return { database, config, [Symbol.asyncDispose]: () => database.close() }
+}
+
+test('rejects are counted by code and collection; a replay stores those that are records now, and only those', async () => {
+  await using opened = await openEmptyRepos(2)
+  const { database, config } = opened
   const reject = async (repo: number, rkey: string, code: string, bytes: Uint8Array, collection = post) => {
     const digest = createHash('sha256').update(bytes).digest()
     const values = [repo, collection, rkey, digest, code, 'why', bytes]
@@ -77,10 +81,8 @@ test('rejects are counted by code and collection; a replay stores those that are
 })
 
 test('the rejects of one repo are replayed in pages of rows and of bytes, each of them once', async () => {
-  await using database = await openTestDatabase()
-  const config = await loadConfig()
-  await applySchema(database, { config })
-  await insertRepos(database, config, [{ did: makeDid(0), handle: '0.test', records: [] }])
+  await using opened = await openEmptyRepos(1)
+  const { database, config } = opened
   const good = Uint8Array.from(encodeRecord({ $type: post, text: 'stored' }))
   await database.pool.query(
     `insert into reject_rows (repo, collection, rkey, cid, code, message, bytes)
@@ -107,10 +109,8 @@ test('the rejects of one repo are replayed in pages of rows and of bytes, each o
 })
 
 test('a replay keeps no more odd values of a repo than a crawl does, and adds to the number of those that were not kept', async () => {
-  await using database = await openTestDatabase()
-  const config = await loadConfig()
-  await applySchema(database, { config })
-  await insertRepos(database, config, [{ did: makeDid(0), handle: '0.test', records: [] }])
+  await using opened = await openEmptyRepos(1)
+  const { database, config } = opened
   const odd = Uint8Array.from(encodeRecord({ $type: post, text: 'stored\0' }))
   for (const { rejects, kept, unkept } of [
     { rejects: 1200, kept: 1000, unkept: '200' },
@@ -131,10 +131,8 @@ test('a replay keeps no more odd values of a repo than a crawl does, and adds to
 })
 
 test('a replay makes a row under the whole key of a record, however long, and none under a key that had to be altered', async () => {
-  await using database = await openTestDatabase()
-  const config = await loadConfig()
-  await applySchema(database, { config })
-  await insertRepos(database, config, [{ did: makeDid(0), handle: '0.test', records: [] }])
+  await using opened = await openEmptyRepos(1)
+  const { database, config } = opened
   const bytes = Uint8Array.from(encodeRecord({ $type: post, text: 'stored' }))
   const random = createRandom('keys')
   const long = Buffer.from(random.bytes(500))

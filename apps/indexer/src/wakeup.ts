@@ -1,6 +1,7 @@
 // A bell: `wait` ends when somebody rings, when time is up, or when the signal aborts. A ring with nobody waiting is kept.
 // A crawl waits some thousand times a second, so a wait makes no AbortController (which cost a tenth of a crawl of tiny repos) and no
 // listener of its own.
+import { hearAbort, ignoreAbort } from './abort-listeners.ts'
 
 /** What one stage tells the next, so that it looks at once; what there is to find stands in the database. */
 export class News {
@@ -37,9 +38,9 @@ export class Wakeup {
 
   #hear(signal: AbortSignal): void {
     if (signal === this.#heard) return
-    this.#heard?.removeEventListener('abort', this.#onAbort)
+    if (this.#heard !== undefined) ignoreAbort(this.#heard, this.#onAbort)
     this.#heard = signal
-    signal.addEventListener('abort', this.#onAbort)
+    hearAbort(signal, this.#onAbort)
   }
 
   #ringOrTimeout(maxMs: number): Promise<void> {
