@@ -1,5 +1,5 @@
 // A vitest reporter that ends a run with one line any tool can read: `N passed, N failed[, N skipped]`.
-// A file that fails to load counts as one failure: its tests never had a chance to.
+// A file that fails to load counts as one failure, and so does a suite whose set-up fails: their tests never had a chance to.
 import type { Reporter, TestModule } from 'vitest/node'
 
 export class PlainSummary implements Reporter {
@@ -7,6 +7,7 @@ export class PlainSummary implements Reporter {
     const count = { passed: 0, failed: unhandledErrors.length, skipped: 0 }
     for (const module of modules) {
       if (module.errors().length > 0) count.failed++
+      for (const suite of module.children.allSuites()) if (suite.errors().length > 0) count.failed++
       for (const test of module.children.allTests()) {
         const { state } = test.result()
         if (state === 'passed') count.passed++

@@ -17,7 +17,6 @@ export interface RealNetwork {
 }
 
 interface Snapshot {
-  readonly pdsPort: number
   readonly rotationKey: string
   readonly plcLogs: PlcLogs
   readonly accounts: readonly RealAccount[]
@@ -91,7 +90,7 @@ async function build(folder: string): Promise<void> {
     } finally {
       await servers.close()
     }
-    const snapshot: Snapshot = { pdsPort: Number(new URL(servers.pdsUrl).port), rotationKey, plcLogs, accounts }
+    const snapshot: Snapshot = { rotationKey, plcLogs, accounts }
     const half = `${folder}.half`
     await rm(half, { recursive: true, force: true })
     await cp(dir, join(half, 'pds'), { recursive: true })

@@ -1,7 +1,7 @@
 // A real PDS (@atproto/pds) and a real PLC directory (@did-plc/server) on loopback, over one data folder.
-// The PDS' address stands in every DID document, so a network that moves to another port updates them all, by signed
-// PLC operations, as a migration would.
-import { randomBytes } from 'node:crypto'
+// The PDS' address stands in every DID document, and its port is another each time, so a restored network updates them all, by
+// signed PLC operations, as a migration would.
+import { randomBytes, randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -25,23 +25,16 @@ export type PlcLogs = Readonly<Record<string, readonly OpOrTombstone[]>>
 export interface RealServersOptions {
   /** Folder of the PDS' databases and blobs. */
   readonly dir: string
-  /** The port that the DID documents of `plcLogs` name; another is taken when it is busy. 0: any. */
-  readonly pdsPort?: number
   /** Private key, hex, that may change the DIDs. */
   readonly rotationKey: string
   readonly plcLogs?: PlcLogs
 }
 
-export async function startRealServers({
-  dir,
-  pdsPort = 0,
-  rotationKey,
-  plcLogs = {},
-}: RealServersOptions): Promise<RealServers> {
-  const port = await freePort(pdsPort)
+export async function startRealServers({ dir, rotationKey, plcLogs = {} }: RealServersOptions): Promise<RealServers> {
+  const port = await freePort()
   const pdsUrl = `http://localhost:${port}`
-  const plcDatabase = await restorePlc(plcLogs, { pdsUrl: port === pdsPort ? undefined : pdsUrl, rotationKey })
-  const plc = PlcServer.create({ db: plcDatabase, port: await freePort(0) })
+  const plcDatabase = await restorePlc(plcLogs, { pdsUrl, rotationKey })
+  const plc = PlcServer.create({ db: plcDatabase, port: await freePort() })
   const plcServer = await plc.start()
   const plcUrl = `http://localhost:${portOf(plcServer.address())}`
   const pds = await PDS.fromEnv(pdsSettings({ dir, port, plcUrl, rotationKey }))
@@ -100,33 +93,36 @@ function readLogs({ contents }: MockDatabase): PlcLogs {
   )
 }
 
-async function restorePlc(
-  logs: PlcLogs,
-  move: { pdsUrl: string | undefined; rotationKey: string },
-): Promise<MockDatabase> {
+async function restorePlc(logs: PlcLogs, move: { pdsUrl: string; rotationKey: string }): Promise<MockDatabase> {
   const database = new MockDatabase()
   const signer = await Secp256k1Keypair.import(move.rotationKey)
   for (const [did, operations] of Object.entries(logs)) {
     for (const operation of operations) await database.validateAndAddOp(did, operation)
     const last = operations.at(-1)
-    if (move.pdsUrl === undefined || last === undefined || last.type === 'plc_tombstone') continue
+    if (last === undefined || last.type === 'plc_tombstone') continue
     await database.validateAndAddOp(did, await updatePdsOp(normalizeOp(last), signer, move.pdsUrl))
   }
   return database
 }
 
-/** `wanted` when nobody listens on it, else a free port. */
-async function freePort(wanted: number): Promise<number> {
-  const server = createServer()
-  try {
-    server.listen(wanted)
-    await once(server, 'listening')
-    return portOf(server.address())
-  } catch (error) {
-    if (wanted === 0) throw error
-    return await freePort(0)
-  } finally {
-    server.close()
+const maxPortTries = 100
+
+/**
+ * Both servers are told their port long before they listen on it. Below the range that systems give to outgoing connections and to
+ * whoever asks for any port, and at random, so that nobody else takes it meanwhile.
+ */
+async function freePort(): Promise<number> {
+  for (let tries = 1; ; tries++) {
+    const server = createServer()
+    try {
+      server.listen(randomInt(12_000, 20_000))
+      await once(server, 'listening')
+      return portOf(server.address())
+    } catch (error) {
+      if (tries === maxPortTries) throw error
+    } finally {
+      server.close()
+    }
   }
 }
 
