@@ -2,7 +2,7 @@
 // Real servers are killed in them at random times, and Node itself has crashed: what a busy machine or a crash did to a file as a whole
 // (its set-up failed, it did not load, its process died, an error nobody caught) gets a second try in CI, as vitest's `retry` gives one to
 // a test. Whatever needed it is named. Files of which only tests failed have had theirs.
-import { relative } from 'node:path'
+import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createVitest, parseCLI, type TestModule, type TestRunResult } from 'vitest/node'
 
@@ -12,6 +12,8 @@ const maxCloseMs = 20_000
 
 const { filter, options } = parseCLI(['vitest', 'run', '--no-watch', ...process.argv.slice(2)])
 process.env.NODE_ENV ??= 'test'
+// As for `indexer` itself: most crawls of the tests take less time than a thread takes to compile its code.
+process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../node_modules/.cache/compile')
 const vitest = await createVitest(options)
 
 let run = judge(await vitest.start(filter))
