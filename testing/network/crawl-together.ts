@@ -13,6 +13,8 @@ import { type RunningIndexer, type RunResult, startIndexer } from './run-indexer
 export interface Member {
   /** Comes so much later than the one before. */
   readonly afterMs?: number
+  /** Comes when this is over: what the ones before have come to, however fast the machine is. */
+  readonly after?: () => Promise<void>
   readonly killAt?: { step: StepName; times: number; stop?: boolean }
   readonly args?: readonly string[]
 }
@@ -29,8 +31,9 @@ export async function crawlTogether(
   const running: RunningIndexer[] = []
   const late = setTimeout(() => running.forEach(kill), runTimeoutMs)
   try {
-    for (const { afterMs = 0, killAt, args = [] } of members) {
+    for (const { afterMs = 0, after, killAt, args = [] } of members) {
       await sleep(afterMs)
+      await after?.()
       const env = killAt && { INDEXER_KILL_AT: `${killAt.step}:${killAt.times}:${killAt.stop ? 'stop' : 'indexer'}` }
       running.push(
         startIndexer([...argsFor(network, database, join(dataDir, String(running.length))), ...args], env && { env }),
