@@ -10,12 +10,14 @@ test('work with a lease is done by one process at a time, and by the next when t
   await using database = await openTestDatabase()
   const [one, two] = [await openState(database), await openState(database)]
   const order: string[] = []
+  const begun = Promise.withResolvers<void>()
   const first = withLease(one, { name: 'source x', signal }, async () => {
     order.push('one begins')
+    begun.resolve()
     await sleep(300)
     order.push('one ends')
   })
-  await sleep(50)
+  await begun.promise
   const second = withLease(two, { name: 'source x', signal }, async () => void order.push('two'))
   await Promise.all([first, second])
   expect(order).toEqual(['one begins', 'one ends', 'two'])

@@ -1,10 +1,19 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { openTestHttp, startTestServer, type TestServer } from './http-test-server.ts'
 import { createResolver, type Resolver, type ResolverLimits } from './resolve.ts'
 
 const did = 'did:plc:aaaaaaaaaaaaaaaaaaaaaaaa'
 const fastLimits = { backOffMs: 10, maxWaitMs: 2000, headersTimeoutMs: 300 }
+
+/** From here on no time passes but this, whatever the machine does. */
+function passMs(ms: number): void {
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + ms })
+}
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 function documentOf(id: string, host = 'https://pds.example') {
   return {
@@ -74,11 +83,12 @@ describe('resolve', () => {
       async (resolver, [plc]) => {
         const [a, b, c] = ['a', 'b', 'c'].map((letter) => `did:plc:${letter.repeat(24)}`)
         if (!a || !b || !c) throw new Error('three DIDs')
+        passMs(0)
         for (const one of [a, b, a, c, a]) await resolver.resolve(one)
         expect(plc?.asked).toEqual([`/${a}`, `/${b}`, `/${c}`])
         await resolver.resolve(b)
         expect(plc?.asked).toHaveLength(4)
-        await new Promise((resolve) => setTimeout(resolve, 350))
+        passMs(301)
         await resolver.resolve(b)
         expect(plc?.asked).toHaveLength(5)
       },
@@ -92,10 +102,11 @@ describe('resolve', () => {
     withPlc(
       [(_request, response) => void response.writeHead(status).end('{}')],
       async (resolver, [plc]) => {
+        passMs(0)
         await expect(resolver.resolve(did)).rejects.toMatchObject({ code })
         await expect(resolver.resolve(did)).rejects.toMatchObject({ code })
         expect(plc?.asked).toHaveLength(1)
-        await new Promise((resolve) => setTimeout(resolve, 150))
+        passMs(101)
         await expect(resolver.resolve(did)).rejects.toMatchObject({ code })
         expect(plc?.asked).toHaveLength(2)
       },

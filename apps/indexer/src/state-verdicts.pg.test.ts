@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import { CounterChanges } from './counters.ts'
 import { moveRepos } from './state-host-claims.ts'
 import { applyVerdict, type Change } from './state-verdicts.ts'
+import { untilLockWait } from './testing-database.ts'
 import {
   counterErrors,
   finish,
@@ -99,8 +100,6 @@ test.each([
   await repo.writer.close()
 })
 
-const lockWaits = `select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-
 test('what its old host says of a repo that is moving counts no more', async () => {
   await using repo = await openDoneRepo()
   await oneAfterTheOther(repo, moved(repo), listed('retired', repo, 'deactivated'))
@@ -121,7 +120,7 @@ test('a repo that is being brought back when what is gone is hidden is not hidde
     const changes = new CounterChanges()
     await listed('revived', repo)(client, changes)
     const settled = writer.settleGone('hide')
-    while ((await database.pool.query(lockWaits)).rows.length === 0) await sleep(5)
+    await untilLockWait(database)
     await changes.write(client, 901)
     await client.query('commit')
     expect(await settled).toMatchObject({ hidden: 0 })

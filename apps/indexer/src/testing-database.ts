@@ -65,6 +65,13 @@ function urlOf(url: string, database: string): string {
   return url.replace(/\/indexer$/, `/${database}`)
 }
 
+/** Until a statement in this database waits for a lock that another transaction holds. */
+export async function untilLockWait({ pool }: Pick<Database, 'pool'>): Promise<void> {
+  while ((await pool.query(selectLockWaits)).rowCount === 0) await sleep(5)
+}
+
+const selectLockWaits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+
 export async function administer<Result>(url: string, use: (client: Client) => Promise<Result>): Promise<Result> {
   const client = new Client({ connectionString: url })
   await client.connect()

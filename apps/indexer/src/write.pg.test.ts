@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { untilLockWait } from './testing-database.ts'
 import {
   chunksOf,
   counterErrors,
@@ -205,7 +205,7 @@ test('a batch that meets a deadlock is written by its next try', async () => {
   await other.query('begin')
   await other.query('select 1 from repos where id = $1 for update', [b.id])
   const written = Promise.all([a, b].map((claim) => writer.add(finish(claim, { records: notes(2) }))))
-  await sleep(300) // the batch has the first repo and waits for the second
+  await untilLockWait(crawl.database) // the batch has the first repo and waits for the second
   await other.query('select 1 from repos where id = $1 for update', [a.id])
   await other.query('commit')
   other.release()
@@ -221,7 +221,7 @@ test('a batch whose connection breaks is written over another', async () => {
   await blocker.query('begin')
   await blocker.query('select 1 from repos for update')
   const written = Promise.all(crawl.claims.map((claim) => writer.add(finish(claim, { records: notes(2) }))))
-  await sleep(200)
+  await untilLockWait(crawl.database)
   await blocker.query(
     `select pg_terminate_backend(pid) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`,
   )
