@@ -4,9 +4,10 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** Those of more than ten seconds, by how long they took on a quiet machine of two cores. */
 const longest = [
-  'sources',
   'processes',
+  'sources-hosts',
   'resume',
+  'sources',
   'hosts',
   'faults-together',
   'unlisted',

@@ -1,67 +1,14 @@
-// Where repos are listed: each source by itself, several together, and what hosts do that list accounts that are not theirs.
-// One crawl each, of some dozen accounts on five hosts, whose listings have several pages.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+// Where repos are listed: each source by itself, and several together.
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { DemoAccount } from 'indexer/demo/population.ts'
 import { json, xrpcError } from 'indexer/demo/server.ts'
 import { migrate } from 'indexer/src/database.ts'
 import type { RunOptions, RunOutcome } from 'indexer/src/run.ts'
 import { openState } from 'indexer/src/state.ts'
-import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
 import { createRandom } from 'repo-stream/fixtures'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { compareWithTruth, crawlFake, readOutcomes } from './crawl-fake.ts'
-import { type FakeNetwork, startFakeNetwork } from './fakes.ts'
-import { startIndexer } from './run-indexer.ts'
-
-vi.setConfig({ testTimeout: 120_000 }) // some crawl twice, and the machine may be busy
-
-let network: FakeNetwork
-let database: TestDatabase
-let folder: string
-
-beforeEach(async () => {
-  network = await startFakeNetwork({
-    seed: 9,
-    accounts: 60,
-    pdsCount: 5,
-    bigRepos: { count: 0, records: 0 },
-    relayPageLimit: 8,
-  })
-  database = await openTestDatabase({ migrated: false })
-  folder = await mkdtemp(join(tmpdir(), 'sources-'))
-})
-
-afterEach(async () => {
-  await network?.close()
-  await database?.close()
-  await rm(folder, { recursive: true, force: true })
-})
-
-const crawl = (source: string[], options: Partial<RunOptions> = {}): Promise<RunOutcome> =>
-  crawlFake(network, database, {
-    options: { source, ...options },
-    handles: { dnsServers: ['127.0.0.1:1'], wellKnownUrl: (handle) => `${network.pdsUrls[0]}/.well-known/${handle}` },
-  })
-
-const active = () => network.accounts.filter(({ status }) => status === 'active')
-const didsOf = (accounts: readonly DemoAccount[]) => accounts.map(({ did }) => did).sort()
-const asked = (method: string) => network.requests.byMethod.get(method) ?? 0
-
-/** These accounts are done, with the rows of their repos, and there are no others but those that are gone. */
-async function expectDone(accounts: readonly DemoAccount[]): Promise<void> {
-  const outcomes = await readOutcomes(database)
-  const done = [...outcomes].filter(([, { state }]) => state !== 'gone')
-  expect(new Set(done.map(([, { state }]) => state))).toEqual(new Set(['done']))
-  expect(done.map(([did]) => did).sort()).toEqual(didsOf(accounts))
-  expect(await compareWithTruth(database, network, accounts)).toEqual([])
-}
-
-async function homesOf(): Promise<Map<string, string>> {
-  const { rows } = await database.pool.query<{ did: string; pds: string }>('select did, pds from accounts')
-  return new Map(rows.map(({ did, pds }) => [did, pds]))
-}
+import { describe, expect, test, vi } from 'vitest'
+import { readOutcomes } from './crawl-fake.ts'
+import { active, asked, crawl, database, didsOf, expectDone, folder, network } from './sources-fake.ts'
 
 describe('one source', () => {
   test('hosts: every account is reached, also those that the relay omits, with the status that their host gives', async () => {
@@ -332,126 +279,6 @@ describe('several sources', () => {
     await expectDone(active())
     expect([...network.requests.getRepo.keys()].sort()).toEqual(didsOf(edited))
   })
-})
-
-describe.each(['full', 'structure'] as const)('two hosts list one account, --verify %s', (verify) => {
-  test('after a migration the new host has it, whichever was listed before', async () => {
-    const moving = active().filter(({ index }) => index % 4 === 0)
-    const [early, late] = [moving.slice(0, 5), moving.slice(5)]
-    const move = (accounts: DemoAccount[]) => {
-      for (const account of accounts) network.migrate(account, (account.pds + 2) % network.pdsUrls.length)
-    }
-    move(early)
-    expect((await crawl(['hosts'], { verify })).exitCode).toBe(0)
-    await expectDone(active())
-    move(late)
-    expect((await crawl(['hosts'], { verify })).exitCode).toBe(0)
-    await expectDone(active())
-    const homes = await homesOf()
-    for (const { did, pds } of moving) expect(homes.get(did)).toBe(network.pdsUrls[(pds + 2) % network.pdsUrls.length])
-  })
-
-  test.each(['steals accounts', 'ends accounts'] as const)(
-    'a host that lists the accounts of others, "%s", changes nothing of theirs, before or after they are indexed',
-    async (fault) => {
-      network.hostListingFault(0, fault)
-      const liarAsked = Promise.withResolvers<void>()
-      const askedAt = new Map<string | null, number[]>()
-      network.intercept = async (request, role) => {
-        if (role.kind !== 'pds') return undefined
-        const did = request.params.get('did')
-        if (request.method === 'com.atproto.sync.getRepo') askedAt.set(did, [...(askedAt.get(did) ?? []), role.index])
-        // Where listings are believed the liar comes first, as far as it is up to us.
-        if (request.method === 'com.atproto.sync.listRepos' && verify === 'structure') {
-          if (role.index === 0) liarAsked.resolve()
-          await liarAsked.promise
-        }
-        return undefined
-      }
-      for (let run = 0; run < 2; run++) {
-        expect((await crawl(['hosts'], { verify })).exitCode).toBe(0)
-        await expectDone(active())
-        const homes = await homesOf()
-        for (const { did, pds } of active()) expect(homes.get(did)).toBe(network.pdsUrls[pds])
-        // Its own host is asked once in both runs; the liar until its attempts are used up, when it was believed.
-        for (const { did, pds } of active()) {
-          const { home, others = [] } = Object.groupBy(askedAt.get(did) ?? [], (at) => (at === pds ? 'home' : 'others'))
-          expect(home, did).toEqual([pds])
-          expect([[], [0], [0, 0], [0, 0, 0]], did).toContainEqual(others)
-        }
-      }
-    },
-  )
-})
-
-describe('hosts that misbehave', () => {
-  test('a host that is unreachable is left to the next run, and costs the others nothing', async () => {
-    await network.servers.get('pds 3')?.close()
-    const { output, exitCode } = await crawl(['hosts'])
-    expect(exitCode).toBe(0)
-    expect(JSON.parse(output).sources).toMatchObject([{ hosts: { known: 5, listed: 4, unreachable: 1 } }])
-    await expectDone(active().filter(({ pds }) => pds !== 3))
-    await network.servers.get('pds 3')?.reopen()
-    expect((await crawl(['hosts'])).exitCode).toBe(0)
-    await expectDone(active())
-  })
-
-  test.each(['repeated cursor', 'lying cursor', 'invents accounts', 'fails', 'html', 'malformed rows'] as const)(
-    'a host whose listing has this fault, "%s", is left, and the others are listed to their end',
-    async (fault) => {
-      network.hostListingFault(2, fault)
-      network.intercept = (request, role) => {
-        // Accounts that were made up are not resolved one by one here: the directory does not know them.
-        const isKnown = network.accounts.some(({ did }) => `/${did}` === request.method)
-        return role.kind === 'plc' && !isKnown ? json(404, { message: 'DID not registered' }) : undefined
-      }
-      expect((await crawl(['hosts'], { maxAttempts: 2 })).exitCode).toBe(0)
-      const outcomes = await readOutcomes(database)
-      const others = active().filter(({ pds }) => pds !== 2)
-      for (const { did } of others) expect(outcomes.get(did)).toMatchObject({ state: 'done' })
-      expect(
-        await compareWithTruth(
-          database,
-          network,
-          active().filter(({ did }) => outcomes.has(did)),
-        ),
-      ).toEqual([])
-      expect(asked('pds com.atproto.sync.listRepos')).toBeLessThan(1000)
-    },
-  )
-
-  test('a cursor that a host no longer knows begins its listing anew', async () => {
-    await crawl(['hosts'])
-    await database.pool.query(`update sources set finished_at = null, cursor = 'nonsense' where name like 'host http%'`)
-    expect((await crawl(['hosts'])).exitCode).toBe(0)
-    const { rows } = await database.pool.query(`select count(*)::int as left from sources where finished_at is null`)
-    expect(rows).toEqual([{ left: 0 }])
-  })
-})
-
-test('killed in the middle of a listing of hosts, it goes on host by host and page by page', async () => {
-  const pages: string[] = []
-  network.intercept = (request, role) => {
-    if (role.kind === 'pds' && request.method === 'com.atproto.sync.listRepos')
-      pages.push(`${role.index} ${request.params.get('cursor') ?? ''}`)
-    return undefined
-  }
-  const args = [
-    ...['run', '--no-live', '--source', 'hosts', '--relay', network.relayUrl, '--plc', network.plcUrl],
-    ...['--allow-private-hosts', '--database', database.url, '--data-dir', folder, '--collections', '*', '--log-json'],
-  ]
-  const kill = (step: string) => startIndexer(args, { env: { INDEXER_KILL_AT: step } }).ended
-  expect((await kill('after-page-commit:5')).signal).toBe('SIGKILL')
-  expect((await kill('before-page-commit:4')).signal).toBe('SIGKILL')
-  const { exitCode } = await startIndexer(args).ended
-  expect(exitCode).toBe(0)
-  await expectDone(active())
-  // Each of five hosts has a page with its accounts and an empty one behind it; what a kill undid was asked again.
-  const times = Map.groupBy(pages, (page) => page)
-  expect(times.size).toBe(10)
-  expect(pages.length).toBeLessThan(3 * 10)
-  const finishedFirst = [...times.values()].filter(({ length }) => length === 1)
-  expect(finishedFirst.length).toBeGreaterThan(0)
 })
 
 /** The domain of every handle answers, as its owner's PDS does for it. */
