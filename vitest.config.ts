@@ -13,7 +13,7 @@ export default defineConfig({
     execArgv: ['--conditions=workspace-source', '--wasm-wrapper-tiering-budget=1000000000'],
     maxWorkers: 2,
     sequence: { sequencer: LongFirst },
-    testTimeout: 30_000,
+    testTimeout: 90_000, // three times what the longest without a limit of its own took at a load of 20 on two cores
     hookTimeout: 120_000,
     // Real servers are killed at random times: on a loaded machine one may miss a deadline. A second try is named in the summary;
     // `scripts/run-tests.ts` gives one to whole files.
