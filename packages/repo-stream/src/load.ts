@@ -13,7 +13,7 @@ import { type Limits, limitError, resolveLimits } from './limits.ts'
 import { MemoryBlocks } from './memory-blocks.ts'
 import { failedBlock, looksLikeNode, processedBlock } from './section.ts'
 import { hasDigest } from './sha256.ts'
-import { type DigestAt, type Slab, slabOver, viewOf } from './slab.ts'
+import { type DigestAt, noSlab, type Slab, slabOver, viewOf } from './slab.ts'
 import type { CarSource, Commit, DiskStore, LoadOptions, Process } from './types.ts'
 import { stepBytes, Window } from './window.ts'
 
@@ -22,7 +22,6 @@ const defaultMemoryLimitBytes = 16 * 1024 * 1024
 const indexShare = 4
 /** Bytes parsed between two turns of the event loop, for a source that never makes us wait: about 20 ms. */
 const turnBytes = 32 * stepBytes
-const noDigest = new Uint8Array(0)
 /** A digest to be looked up. One for all loads: it is needed during the lookup only. */
 const wanted = slabOver(new Uint8Array(digestBytes))
 
@@ -39,7 +38,9 @@ export class Load {
   readonly #reader: CarReader
   readonly #window: Window
   readonly #verifyHashes: boolean
-  readonly #digest: Uint8Array
+  /** Of the block that `process` is called for. */
+  readonly #digest = slabOver(new Uint8Array(digestBytes))
+  readonly #place = { memory: noSlab, from: 0, to: 0 }
   #memory: MemoryBlocks | undefined
   #disk: { blocks: DiskBlocks; store: SqliteStore } | undefined
   #full = false
@@ -57,7 +58,6 @@ export class Load {
     this.#options = options
     this.limits = resolveLimits(options.limits)
     this.process = options.process
-    this.#digest = this.process === undefined ? noDigest : new Uint8Array(digestBytes)
     this.#verifyHashes = options.verifyHashes ?? true
     this.#reader = new CarReader(this.limits)
     this.#memoryLimitBytes = options.memoryLimitBytes ?? defaultMemoryLimitBytes
@@ -273,7 +273,11 @@ export class Load {
       return this.blocks.keepSection(slab, start, data, end)
     let value: Uint8Array
     try {
-      value = process(block, this.#digestOf(slab, data))
+      const place = this.#place
+      if (place.memory !== slab) place.memory = slab
+      place.from = data
+      place.to = end
+      value = process(block, this.#digestOf(slab, data), place)
     } catch {
       return this.blocks.keep({ source: slab, digestAt: data - 32, state: failedBlock, value: block }) // the walk makes its error again
     }
@@ -281,16 +285,16 @@ export class Load {
   }
 
   /** For `process`, which may look at it during its call only: a copy costs less than a view. */
-  #digestOf({ bytes }: Slab, data: number): Uint8Array {
+  #digestOf({ view }: Slab, data: number): Uint8Array {
     const digest = this.#digest
-    for (let i = 0, at = data - digestBytes; i < digestBytes; i++) digest[i] = bytes[at + i] ?? 0
-    return digest
+    const from = data - digestBytes
+    for (let i = 0; i < digestBytes; i += 4) digest.view.setInt32(i, view.getInt32(from + i))
+    return digest.bytes
   }
 
   #isCommit(slab: Slab, data: number): boolean {
     const root = this.rootDigest
-    if (root === undefined) return false
-    for (let i = 0, at = data - digestBytes; i < digestBytes; i++) if (slab.bytes[at + i] !== root[i]) return false
+    for (let i = 0, at = data - digestBytes; i < digestBytes; i++) if (slab.bytes[at + i] !== root?.[i]) return false
     return true
   }
 }
