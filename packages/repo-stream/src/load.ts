@@ -11,9 +11,10 @@ import { Input } from './input.ts'
 import { Ledger } from './ledger.ts'
 import { type Limits, limitError, resolveLimits } from './limits.ts'
 import { MemoryBlocks } from './memory-blocks.ts'
-import { failedBlock, looksLikeNode, processedBlock } from './section.ts'
+import { Processing } from './processing.ts'
+import { looksLikeNode } from './section.ts'
 import { hasDigest } from './sha256.ts'
-import { type DigestAt, noSlab, type Slab, slabOver, viewOf } from './slab.ts'
+import { type DigestAt, type Slab, slabOver, viewOf } from './slab.ts'
 import type { CarSource, Commit, DiskStore, LoadOptions, Process } from './types.ts'
 import { stepBytes, Window } from './window.ts'
 
@@ -38,9 +39,7 @@ export class Load {
   readonly #reader: CarReader
   readonly #window: Window
   readonly #verifyHashes: boolean
-  /** Of the block that `process` is called for. */
-  readonly #digest = slabOver(new Uint8Array(digestBytes))
-  readonly #place = { memory: noSlab, from: 0, to: 0 }
+  readonly #processing: Processing | undefined
   #memory: MemoryBlocks | undefined
   #disk: { blocks: DiskBlocks; store: SqliteStore } | undefined
   #full = false
@@ -58,6 +57,7 @@ export class Load {
     this.#options = options
     this.limits = resolveLimits(options.limits)
     this.process = options.process
+    this.#processing = this.process && new Processing(this.process)
     this.#verifyHashes = options.verifyHashes ?? true
     this.#reader = new CarReader(this.limits)
     this.#memoryLimitBytes = options.memoryLimitBytes ?? defaultMemoryLimitBytes
@@ -265,31 +265,13 @@ export class Load {
   }
 
   #keep(slab: Slab, start: number, data: number, end: number, block: Uint8Array): boolean {
-    const { process } = this
-    if (process === undefined) {
+    const processing = this.#processing
+    if (processing === undefined) {
       return this.#memory?.index(slab, start, data) ?? this.blocks.keepSection(slab, start, data, end)
     }
     if (looksLikeNode(slab.bytes, data, end) || this.#isCommit(slab, data))
       return this.blocks.keepSection(slab, start, data, end)
-    let value: Uint8Array
-    try {
-      const place = this.#place
-      if (place.memory !== slab) place.memory = slab
-      place.from = data
-      place.to = end
-      value = process(block, this.#digestOf(slab, data), place)
-    } catch {
-      return this.blocks.keep({ source: slab, digestAt: data - 32, state: failedBlock, value: block }) // the walk makes its error again
-    }
-    return this.blocks.keep({ source: slab, digestAt: data - 32, state: processedBlock, value })
-  }
-
-  /** For `process`, which may look at it during its call only: a copy costs less than a view. */
-  #digestOf({ view }: Slab, data: number): Uint8Array {
-    const digest = this.#digest
-    const from = data - digestBytes
-    for (let i = 0; i < digestBytes; i += 4) digest.view.setInt32(i, view.getInt32(from + i))
-    return digest.bytes
+    return this.blocks.keep(processing.partsOf(slab, data, end, block))
   }
 
   #isCommit(slab: Slab, data: number): boolean {
