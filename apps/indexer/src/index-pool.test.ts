@@ -13,15 +13,16 @@ import type { ClaimedRepo } from './state.ts'
 
 const MiB = 1024 * 1024
 const did = makeDid(3)
-/** Far more chunks than may be under way. */
+/** Ten chunks, far more than may be under way. */
 const records = 5_000
+const text = 'x'.repeat(400)
 const { car } = buildRepo({
   did,
   signingKey: makeSigningKey('a'),
   rev: tidFromMicros(1, 1),
   records: Array.from({ length: records }, (_, i) => ({
-    key: `app.bsky.feed.like/${tidFromMicros(1_700_000_000_000_000 + i, 1)}`,
-    value: { $type: 'app.bsky.feed.like', createdAt: '2024-05-01T00:00:00.000Z' },
+    key: `app.bsky.feed.post/${tidFromMicros(1_700_000_000_000_000 + i, 1)}`,
+    value: { $type: 'app.bsky.feed.post', text, createdAt: '2024-05-01T00:00:00.000Z' },
   })),
 })
 let dir: string

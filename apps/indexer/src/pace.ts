@@ -1,20 +1,22 @@
 // How large repos share a thread with the small ones beside them: after a step of a large one all large ones rest, so that one has a
 // small share of the thread. In: how long each step took; out: a promise that is done when the rest is over.
 // Without small ones nobody rests. Without rests one huge repo halved the rate of 10,000 tiny ones; with them they keep 0.91 of it (bench:big-repo).
-// The more large ones there are, the larger their share: else they pile up, and at the end there is nothing beside them to do.
+// The more large ones there are, the larger their share: else they pile up until all memory is theirs, and at the end they are all there is to do.
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Bytes of a CAR past which its repo is large. */
 const largeCarBytes = 8 * 1024 * 1024
-/** Time of the small ones for each unit of a large one's time; of two large ones half of it, and so on. */
-const smallShare = 4
+/** Time of the small ones for each unit of a large one's time; of two large ones a quarter of it, of three a ninth. */
+const smallShare = 9
 /** Shorter rests are saved up: a timer is no more exact. */
 const minRestMs = 5
+/** A turn of a thread with a hundred small ones takes 50 ms, so rests are far too long: so much of that is made up for by the next ones. */
+const maxMadeUpMs = 250
 
 export class Pace {
   small = 0
   large = 0
-  #restUntilMs = 0
+  #restUntilMs = performance.now()
 
   /** A repo begins in this thread; it counts as small until its first step. */
   enter(): RepoPace {
@@ -24,7 +26,7 @@ export class Pace {
   /** Of a repo that is large. */
   async rest(stepMs: number): Promise<void> {
     const nowMs = performance.now()
-    this.#restUntilMs = Math.max(nowMs, this.#restUntilMs) + (stepMs * smallShare) / this.large
+    this.#restUntilMs = Math.max(nowMs - maxMadeUpMs, this.#restUntilMs) + (stepMs * smallShare) / this.large ** 2
     const restMs = this.#restUntilMs - nowMs
     if (restMs >= minRestMs) await sleep(restMs)
   }

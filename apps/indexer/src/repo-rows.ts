@@ -32,6 +32,9 @@ export class RepoRows implements ProjectionSink {
   readonly #budget: MemoryBudget
   readonly #spare: RowBuffers
   readonly #buffers = new Map<Table, RowBuffer>()
+  /** Of the row before, as most have the same. */
+  #table: Table | undefined
+  #buffer: RowBuffer | undefined
   #bytes = 0
   #budgetedBytes = 0
 
@@ -55,11 +58,17 @@ export class RepoRows implements ProjectionSink {
   }
 
   #bufferOf(table: Table): RowBuffer {
-    const known = this.#buffers.get(table)
-    if (known) return known
-    const buffer = this.#spare.take(table)
+    if (this.#buffer !== undefined && table === this.#table) return this.#buffer
+    const buffer = this.#buffers.get(table) ?? this.#spare.take(table)
     this.#buffers.set(table, buffer)
+    this.#table = table
+    this.#buffer = buffer
     return buffer
+  }
+
+  #dropBuffers(): void {
+    this.#buffers.clear()
+    this.#table = this.#buffer = undefined
   }
 
   oddity(_table: Table, entry: Entry, column: string, code: string, original: Uint8Array): void {
@@ -111,7 +120,7 @@ export class RepoRows implements ProjectionSink {
   /** Nobody looks any more at the rows that `finish` gave. */
   readonly recycle = (): void => {
     for (const [table, buffer] of this.#buffers) this.#spare.give(table, buffer)
-    this.#buffers.clear()
+    this.#dropBuffers()
   }
 
   /** What goes into the repo's state beside its rows. */
@@ -123,7 +132,7 @@ export class RepoRows implements ProjectionSink {
   /** Everything that is held, piece by piece, and then held here no more. */
   *drain(): Generator<RowChunk> {
     for (const [table, buffer] of this.#buffers) yield { table: table.index, rows: buffer.rows, bytes: buffer.take() }
-    this.#buffers.clear()
+    this.#dropBuffers()
     if (this.#rejects.length + this.#oddities.length > 0) yield this.#takeOdd()
     this.#bytes = 0
   }

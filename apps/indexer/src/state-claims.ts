@@ -3,6 +3,7 @@
 // long snapshot, made each claim slower when it began at the front (4 -> 25 ms after 300,000 repos).
 import { CounterChanges, counterWriter } from './counters.ts'
 import { ask, insist, transact } from './database-transact.ts'
+import { FrontLook } from './front-look.ts'
 import { createHostLeases } from './host-leases.ts'
 import type { RepoState } from './repo-states.ts'
 import type { ClaimedRepo, StateContext } from './state.ts'
@@ -21,13 +22,11 @@ export interface HostBound {
   after: number
   /** How often `after` was lowered: a look or a claim that was under way meanwhile does not raise it. */
   lowerings: number
-  /** When the front was last looked at. */
-  frontAt: number
+  front: FrontLook
   /** It may have repos that are due again. */
   due: boolean
 }
 
-const fromTheFrontEveryMs = 15_000
 const claimsPerProcess = 40n // bits: a token is process << 40 | n
 
 export function createClaims(context: StateContext) {
@@ -37,7 +36,7 @@ export function createClaims(context: StateContext) {
   let claims = 0
 
   const boundsOf = (hostId: number): HostBound => {
-    const known = bounds.get(hostId) ?? { after: 0, lowerings: 0, frontAt: Date.now(), due: true }
+    const known = bounds.get(hostId) ?? { after: 0, lowerings: 0, front: new FrontLook(Date.now()), due: true }
     bounds.set(hostId, known)
     return known
   }
@@ -79,11 +78,7 @@ export function createClaims(context: StateContext) {
     async hostsWithWork(): Promise<HostWithWork[]> {
       const known = [...bounds]
       const now = Date.now()
-      for (const [, bound] of known) {
-        if (now - bound.frontAt <= fromTheFrontEveryMs) continue
-        bound.after = 0
-        bound.frontAt = now
-      }
+      for (const [, bound] of known) if (bound.front.isDue(now)) bound.after = 0
       const looks = known.map(([hostId, bound]) => ({ hostId, bound, lowerings: bound.lowerings }))
       const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process(), tenure.egress]
       const { rows } = await ask<HostLook>(pool, { name: 'hosts-with-work', text: selectHostsWithWork, values })
@@ -93,6 +88,8 @@ export function createClaims(context: StateContext) {
       }
       const busy = rows.filter(({ firstWaiting, due }) => firstWaiting !== null || due)
       for (const { hostId, due } of busy) if (due) boundsOf(hostId).due = true
+      const busyIds = new Set(busy.map(({ hostId }) => hostId))
+      for (const [hostId, { front }] of known) front.found(busyIds.has(hostId), now)
       return busy.map(({ hostId, origin, ours }) => ({ hostId, origin, ours }))
     },
 

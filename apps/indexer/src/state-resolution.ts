@@ -3,6 +3,7 @@
 import { CounterChanges, counterWriter } from './counters.ts'
 import { ask, transact } from './database-transact.ts'
 import type { ErrorClass } from './errors.ts'
+import { FrontLook } from './front-look.ts'
 import type { StateContext } from './state.ts'
 import { ensureHosts } from './state-hosts.ts'
 import { clip, statusOf } from './state-outcomes.ts'
@@ -32,13 +33,11 @@ export interface UnresolvedOutcome {
   retryAt?: Date | undefined
 }
 
-const fromTheFrontEveryMs = 15_000
-
 export function createResolution({ database, process, bounds }: StateContext) {
   const { pool } = database
   const handedOut = new Set<number>()
   let after = 0
-  let frontAt = 0
+  let front = new FrontLook(0)
   let handedOutBy = process()
 
   return {
@@ -48,16 +47,14 @@ export function createResolution({ database, process, bounds }: StateContext) {
       if (handedOutBy !== process()) {
         handedOutBy = process()
         handedOut.clear()
-        frontAt = 0
+        front = new FrontLook(0)
       }
-      if (Date.now() - frontAt > fromTheFrontEveryMs) {
-        after = 0
-        frontAt = Date.now()
-      }
+      if (front.isDue(Date.now())) after = 0
       const values = [after, limit, [...handedOut]]
       const { rows } = await ask<Unresolved>(pool, { name: 'unresolved', text: selectUnresolved, values })
       const last = rows.at(-1)
       if (last !== undefined) after = last.id
+      front.found(last !== undefined, Date.now())
       const room = limit - rows.length
       const due =
         room > 0

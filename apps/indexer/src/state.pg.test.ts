@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { openState } from './state.ts'
 import { openTestDatabase } from './testing-database.ts'
 
@@ -339,5 +339,37 @@ test('of two listings at the same moment neither is lost: one inserts the accoun
   ])
   expect(outcome.discovered + outcome.doubted).toBe(200)
   expect(await state.readBalance()).toMatchObject({ discovered: 200, waiting: 200 })
+  await state.end()
+})
+
+test('repos that are committed behind others, of another listing or process, are found when there is nothing else to do', async () => {
+  await using database = await openTestDatabase()
+  const state = await openState(database)
+  for (const source of ['relay', 'host']) await state.readSource(source)
+  await state.commitPage({ ...page([{ did: 'did:plc:first' }]), source: 'host', host: 'https://pds.test' })
+  const late = await database.pool.connect()
+  await late.query('begin')
+  await late.query(
+    `insert into repos (did, host_id) values ('did:plc:behind', (select id from hosts)), ('did:plc:nowhere', null)`,
+  )
+  await state.commitPage(page([{ did: 'did:plc:ahead' }]))
+  const claimed: string[] = []
+  const unresolved: string[] = []
+  const look = async () => {
+    for (const { hostId } of await state.hostsWithWork())
+      claimed.push(...(await state.claimRepos(hostId, 10)).map(({ did }) => did))
+    unresolved.push(...(await state.takeUnresolved(10)).map(({ did }) => did))
+  }
+  for (let looks = 0; looks < 3; looks++) await look()
+  expect([claimed, unresolved]).toEqual([['did:plc:first'], ['did:plc:ahead']])
+  await late.query('commit')
+  late.release()
+  await vi.waitFor(async () => {
+    await look()
+    expect([claimed, unresolved]).toEqual([
+      ['did:plc:first', 'did:plc:behind'],
+      ['did:plc:ahead', 'did:plc:nowhere'],
+    ])
+  }, 8_000) // they were behind for as good as no time: from the front, whatever is found, it takes 15 s
   await state.end()
 })

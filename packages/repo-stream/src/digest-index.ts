@@ -9,13 +9,15 @@ const slotBytes = 8
 const minSlots = 64
 /** More would let what a CAR's first blocks promise take over 48 bytes a block. */
 const maxDoublings = 2
+/** A table of up to so many slots grows fourfold: it is copied less often, and 42 bytes a block are few while blocks are. */
+const maxSmallSlots = 1024
 const maxSpares = 64
-/** Empty tables of the smallest size that nobody needs any more: the memory of a new one costs a tiny repo 2 %. */
-const spares: Uint32Array[] = []
+/** Empty tables up to that size that nobody needs any more, by their words: the memory of a new one costs a tiny repo 2 %. */
+const spares = new Map<number, Uint32Array[]>()
 
 export class DigestIndex {
   /** Pairs of hash and address + 1. */
-  slots = spares.pop() ?? new Uint32Array(2 * minSlots)
+  slots = newSlots(2 * minSlots)
   /** Turns a hash into a slot number: the hash's upper bits. */
   shift = 32 - Math.log2(minSlots)
   count = 0
@@ -33,7 +35,8 @@ export class DigestIndex {
 
   /** How often must it double to hold so many? Once at least, and not all at once: they are a guess from what it holds. */
   doublingsFor(count: number): number {
-    return Math.min(maxDoublings, Math.max(1, Math.ceil(Math.log2((count * 8) / (this.slots.length * 3)))))
+    const least = this.slots.length < 2 * maxSmallSlots ? maxDoublings : 1
+    return Math.min(maxDoublings, Math.max(least, Math.ceil(Math.log2((count * 8) / (this.slots.length * 3)))))
   }
 
   /** Adds without looking for an equal one, to an index that is not full. */
@@ -52,7 +55,7 @@ export class DigestIndex {
   /** Doubles the table, `doublings` times. The old one is there until the new one is filled. */
   grow(doublings = 1): void {
     const old = this.slots
-    const slots = new Uint32Array(old.length << doublings)
+    const slots = newSlots(old.length << doublings)
     const shift = this.shift - doublings
     for (let i = 0; i < old.length; i += 2) {
       const address = old[i + 1] ?? 0
@@ -85,9 +88,18 @@ export class DigestIndex {
   }
 }
 
+function newSlots(words: number): Uint32Array {
+  return spares.get(words)?.pop() ?? new Uint32Array(words)
+}
+
 function freeSlots(slots: Uint32Array): void {
-  if (slots.length === 2 * minSlots && spares.length < maxSpares) spares.push(slots.fill(0))
-  else freeNow(slots)
+  const alike = spares.get(slots.length) ?? []
+  if (slots.length > 2 * maxSmallSlots || alike.length === maxSpares) {
+    freeNow(slots)
+    return
+  }
+  alike.push(slots.fill(0))
+  spares.set(slots.length, alike)
 }
 
 function put(slots: Uint32Array, shift: number, hash: number, stored: number): void {

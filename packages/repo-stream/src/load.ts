@@ -107,6 +107,7 @@ export class Load {
         if (this.#untilTurn <= 0) return undefined
         continue
       }
+      this.#window.leaveChunk()
       const next = this.#input?.next()
       if (next instanceof Promise) {
         this.#arriving = next

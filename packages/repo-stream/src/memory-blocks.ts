@@ -140,7 +140,8 @@ export class MemoryBlocks implements BlockStore {
 
   /** A new slab of at least `minBytes`, filled by the caller; undefined when memory is refused. */
   addSlab(minBytes: number): Slab | undefined {
-    const wanted = Math.max(minBytes, Math.min(maxSlabBytes, this.#ledger.heldBytes, this.#ledger.roomBytes))
+    const share = Math.min(maxSlabBytes, this.#ledger.heldBytes, this.#ledger.roomBytes)
+    const wanted = Math.max(minBytes, 2 ** (31 - Math.clz32(share))) // a size that others may use after us
     const bytes = Math.ceil(wanted / unitBytes) * unitBytes
     if (bytes > maxAddress - this.#units.length * unitBytes) return undefined
     if (this.#ledger.take(bytes)) return this.#addNew(bytes)

@@ -26,21 +26,38 @@ export function viewOf({ buffer, bufferFrom }: Slab, from: number, to: number): 
   return new Uint8Array(buffer, bufferFrom + from, to - from)
 }
 
-const spareBytes = 16 * 1024
-const maxSpares = 64
-/** Slabs of the smallest size that nobody needs any more: most repos take two, and new memory must be cleared. */
-const spares: Slab[] = []
+/** Slabs of these sizes are kept for whoever needs one next, so many bytes of them in all. */
+const smallestSpare = 16 * 1024
+const largestSpare = 1024 * 1024
+const maxSpareBytes = 4 * 1024 * 1024
+/** By size. New memory must be cleared, is told to the collector, and comes page by page from the system. */
+const spares = new Map<number, Slab[]>()
+let spareBytes = 0
 
 /** A new slab, whose bytes mean nothing. */
 export function newSlab(bytes: number, base = 0): Slab {
-  const spare = bytes === spareBytes && base === 0 ? spares.pop() : undefined
-  return spare ?? slabOver(new Uint8Array(bytes), base)
+  const spare = spares.get(bytes)?.pop()
+  if (spare === undefined) return slabOver(new Uint8Array(bytes), base)
+  spareBytes -= bytes
+  return spare.base === base ? spare : { ...spare, base }
 }
 
 /** Frees a slab of `newSlab`, once. */
 export function freeSlab(slab: Slab): void {
-  if (slab.bytes.length === spareBytes && slab.base === 0 && spares.length < maxSpares) spares.push(slab)
-  else freeNow(slab.bytes)
+  const { length } = slab.bytes
+  if (!isSpareSize(length) || spareBytes + length > maxSpareBytes) {
+    freeNow(slab.bytes)
+    return
+  }
+  spareBytes += length
+  const alike = spares.get(length)
+  if (alike === undefined) spares.set(length, [slab])
+  else alike.push(slab)
+}
+
+/** A power of two. */
+function isSpareSize(bytes: number): boolean {
+  return bytes >= smallestSpare && bytes <= largestSpare && (bytes & (bytes - 1)) === 0
 }
 
 export const noSlab = slabOver(new Uint8Array(0))

@@ -38,7 +38,7 @@ export interface LoadOptions {
   readonly preorder?: 'stream' | 'buffer' | undefined
   /** Gives `loadCar` a store for the case that a streaming walk passes the memory limit; called at most once. */
   readonly openStore?: (() => DiskStore | Promise<DiskStore>) | undefined
-  /** Entries are good until `close()` only, which then frees all memory at once; by default the collector frees it in its time. */
+  /** Entries are good until `close()` only, whose memory the next load may have at once; by default the collector frees it in its time. */
   readonly freeOnClose?: boolean | undefined
 }
 

@@ -1,5 +1,6 @@
-// The stretch of input that is being parsed. For a stream it is a slab that chunks are copied into: kept when it is full,
-// where blocks stay as they are, or used again. For a CAR given as bytes it is those bytes, opened step by step.
+// The stretch of input that is being parsed. Where blocks stay as they are it is a slab that chunks are copied into, kept when it is
+// full; else the chunk itself, and a slab of the window's own for a section that goes over the end of one. For a CAR given as
+// bytes it is those bytes, opened step by step.
 import type { Ledger } from './ledger.ts'
 import { freeSlab, newSlab, noSlab, type Slab, slabOver } from './slab.ts'
 
@@ -24,6 +25,8 @@ export class Window {
   #own = noSlab
   #chunk: Uint8Array | undefined
   #chunkAt = 0
+  /** The chunk, while it is the window. */
+  #inPlace: Slab | undefined
   /** The source's own bytes. */
   #whole = false
 
@@ -45,11 +48,12 @@ export class Window {
     if (chunk.length === 0) return
     this.#chunk = chunk
     this.#chunkAt = 0
+    this.#inPlace = undefined
   }
 
   /**
    * Takes the next step of the chunk. The section at `from` has `sectionBytes` in all, as far as that is known. Slabs
-   * come from `owner`; without one the window's own is used again. False: memory was refused and nothing was taken.
+   * come from `owner`; without one nothing stays in the window. False: memory was refused and nothing was taken.
    */
   advance(sectionBytes: number, owner: SlabOwner | undefined): boolean {
     if (this.#whole) {
@@ -60,49 +64,76 @@ export class Window {
     }
     const chunk = this.#chunk
     if (chunk === undefined) return true
-    const step = Math.min(stepBytes, chunk.length - this.#chunkAt)
+    let step = Math.min(stepBytes, chunk.length - this.#chunkAt)
+    const rest = this.to - this.from
+    if (owner === undefined && (rest === 0 || this.slab === this.#inPlace)) {
+      this.#stepInPlace(chunk, rest, step)
+      return true
+    }
+    if (owner === undefined) step = Math.min(step, Math.max(1, sectionBytes - rest)) // of the section, and then in place again
     if (!this.#makeRoom(step, sectionBytes, owner)) return false
     this.slab.bytes.set(step === chunk.length ? chunk : chunk.subarray(this.#chunkAt, this.#chunkAt + step), this.to)
-    this.to += step
-    this.#chunkAt += step
-    if (this.#chunkAt === chunk.length) this.#chunk = undefined
+    this.#took(chunk, step)
     return true
+  }
+
+  /** The chunk is the source's, which may use its memory again when it is asked for the next: takes what is unparsed out of it. */
+  leaveChunk(): void {
+    if (this.slab !== this.#inPlace) return
+    if (this.from === this.to) this.#show(noSlab, 0, 0)
+    else this.#makeRoom(0, 0, undefined)
   }
 
   /** From here on nothing stays in the window: moves what is unparsed out of a slab that belongs to others. */
   detach(): void {
-    if (this.#whole || this.slab === this.#own) return
+    if (this.#whole || this.slab === this.#own || this.slab === this.#inPlace) return
     const rest = this.slab.bytes.slice(this.from, this.to)
-    this.slab = slabOver(rest)
-    this.from = 0
-    this.to = rest.length
+    this.#show(slabOver(rest), 0, rest.length)
   }
 
   /** All is read. Frees the memory that is the window's own. */
   close(): void {
-    this.#chunk = undefined
-    this.slab = noSlab
-    this.from = this.to = 0
+    this.#chunk = this.#inPlace = undefined
+    this.#show(noSlab, 0, 0)
     this.#ledger.give(this.#own.bytes.length)
     this.#setOwn(noSlab)
   }
 
+  #stepInPlace(chunk: Uint8Array, rest: number, step: number): void {
+    if (this.#inPlace === undefined) {
+      this.#inPlace = slabOver(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length)) // never a Buffer
+    }
+    this.#show(this.#inPlace, this.#chunkAt - rest, this.#chunkAt)
+    this.#took(chunk, step)
+  }
+
+  #took(chunk: Uint8Array, step: number): void {
+    this.to += step
+    this.#chunkAt += step
+    if (this.#chunkAt === chunk.length) this.#chunk = undefined
+  }
+
+  #show(slab: Slab, from: number, to: number): void {
+    this.slab = slab
+    this.from = from
+    this.to = to
+  }
+
   #makeRoom(bytes: number, sectionBytes: number, owner: SlabOwner | undefined): boolean {
-    if (this.to + bytes <= this.slab.bytes.length) return true
+    const isOurs = owner !== undefined || this.slab === this.#own
+    if (isOurs && this.to + bytes <= this.slab.bytes.length) return true
     const rest = this.to - this.from
     // a large section doubles its room instead of being copied with each chunk, and gets no room that has not half come in
     const wanted = Math.max(rest + bytes, Math.min(sectionBytes, 2 * rest))
     const before = this.slab
-    let slab: Slab | undefined = before
+    let slab: Slab | undefined = this.#own
     if (owner !== undefined) slab = owner.addSlab(wanted)
-    else if (rest + bytes > before.bytes.length) slab = this.#ownSlab(wanted)
+    else if (rest + bytes > slab.bytes.length) slab = this.#ownSlab(wanted)
     if (slab === undefined) return false
     slab.bytes.set(before.bytes.subarray(this.from, this.to)) // the rest of a section; overlap is fine
     if (owner === undefined) this.#setOwn(slab)
     else if (this.from === 0) owner.dropSlab(before) // it held nothing but that rest
-    this.slab = slab
-    this.from = 0
-    this.to = rest
+    this.#show(slab, 0, rest)
     return true
   }
 
@@ -114,7 +145,7 @@ export class Window {
   }
 
   #ownSlab(bytes: number): Slab {
-    const grown = Math.max(minWindowBytes, bytes, Math.min(2 * stepBytes, this.slab.bytes.length * 2))
+    const grown = Math.max(minWindowBytes, bytes, Math.min(2 * stepBytes, this.#own.bytes.length * 2))
     this.#ledger.takeAnyway(grown - this.#own.bytes.length)
     return newSlab(grown)
   }

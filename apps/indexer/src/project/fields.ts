@@ -1,9 +1,10 @@
 // Writes single columns in the binary COPY format (int32 length, then the value; -1 is null) from a place in a CBOR block.
 // A value that Postgres cannot hold exactly is repaired or nulled, and the place of its original is noted beside the row.
-import type { Column, ColumnType } from '../config.ts'
+import type { ColumnType } from '../config-types.ts'
 import { type CborReader, cborFalse, cborFloat64, cborMajor, cborNull, cborTrue } from './cbor.ts'
 import { writeCidBytes } from './cid.ts'
 import { datetimeOutcome, writeDatetime } from './datetime.ts'
+import type { BlobPart, Field } from './field.ts'
 import { writeJson } from './json.ts'
 import { projectionLimits } from './limits.ts'
 import { type OddityCode, oddityNumber } from './oddity.ts'
@@ -31,21 +32,21 @@ export class FieldWriter extends Output {
     this.oddities.push(column, oddityNumber[code], at, reader.position)
   }
 
-  /** Writes the value at `at`, which has been checked to be well-formed, as `column`, the `index`th of its table. */
-  writeColumn(reader: CborReader, column: Column, index: number, at: number): void {
+  /** Writes the value at `at`, which has been checked to be well-formed. */
+  writeColumn(reader: CborReader, field: Field, at: number): void {
     this.#repair = undefined
     reader.position = at
     const odd =
-      column.part === undefined
-        ? this.#writeField(reader, column.type, column.maxBytes)
-        : this.#writeBlobPart(reader, column, column.part)
-    if (odd !== undefined) this.noteOddity(reader, index, odd, at)
-    else if (this.#repair !== undefined) this.noteOddity(reader, index, this.#repair, at)
+      field.part === undefined
+        ? this.#writeField(reader, field.type, field.maxBytes)
+        : this.#writeBlobPart(reader, field, field.part)
+    if (odd !== undefined) this.noteOddity(reader, field.index, odd, at)
+    else if (this.#repair !== undefined) this.noteOddity(reader, field.index, this.#repair, at)
   }
 
-  #writeBlobPart(reader: CborReader, column: Column, part: BlobPart): OddityCode | undefined {
+  #writeBlobPart(reader: CborReader, field: Field, part: BlobPart): OddityCode | undefined {
     const found = findBlobPart(reader, part)
-    if (found === 'there') return this.#writeField(reader, column.type, column.maxBytes)
+    if (found === 'there') return this.#writeField(reader, field.type, field.maxBytes)
     this.writeNull()
     return found === 'WrongType' && part === 'cid' ? found : undefined
   }
@@ -69,8 +70,9 @@ export class FieldWriter extends Output {
       case 'text':
         return this.#writeText(reader, maxBytes)
       case 'at-uri':
+        return this.#writeText(reader, maxBytes, textForms['at-uri'])
       case 'did':
-        return this.#writeText(reader, maxBytes, textForms[type])
+        return this.#writeText(reader, maxBytes, textForms.did)
       case 'timestamptz':
         return this.#writeTimestamp(reader)
       case 'cid':
@@ -263,7 +265,6 @@ function repairOf(flaws: number): OddityCode {
   return (flaws & textFlaw.notUtf8) !== 0 ? 'TextNotUtf8' : 'NegativeZero'
 }
 
-type BlobPart = NonNullable<Column['part']>
 const blobKeys = { cid: ['ref', 'cid'], mime: ['mimeType'], size: ['size'] } as const
 const blobKeyBytes = new Map(
   Object.values(blobKeys)

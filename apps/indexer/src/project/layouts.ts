@@ -18,8 +18,8 @@ const wordBytes = 4
 
 export interface Layout {
   readonly projector: Projector
-  /** Of the projector, counted from the record's start. */
-  readonly slots: Int32Array
+  /** Of the projector's columns, counted from the record's start. */
+  readonly places: Int32Array
   /** Offset and word by turns: all bytes that are no text of a column. */
   readonly fixed: Int32Array
 }
@@ -46,9 +46,9 @@ export class Layouts {
     }
     const count = (this.#counts[length] ?? 0) + 1
     this.#counts[length] = count % enoughRecords
-    const slots = count < enoughRecords ? undefined : projector.slotsFrom(reader.start)
-    if (slots === undefined) return
-    this.#byLength[length] = { projector, slots, fixed: fixedWords(reader, slots, typeEnd) }
+    const places = count < enoughRecords ? undefined : projector.placesFrom(reader.start)
+    if (places === undefined) return
+    this.#byLength[length] = { projector, places, fixed: fixedWords(reader, places, typeEnd) }
   }
 }
 
@@ -59,7 +59,7 @@ function isAt(fixed: Int32Array, { view, start }: CborReader): boolean {
   return true
 }
 
-function fixedWords(reader: CborReader, slots: Int32Array, typeEnd: number): Int32Array {
+function fixedWords(reader: CborReader, places: Int32Array, typeEnd: number): Int32Array {
   const { view, start, end } = reader
   const words: number[] = []
   const addWords = (from: number, to: number) => {
@@ -69,7 +69,7 @@ function fixedWords(reader: CborReader, slots: Int32Array, typeEnd: number): Int
     }
   }
   let from = start
-  for (const { textStart, textEnd } of textsOf(reader, slots)) {
+  for (const { textStart, textEnd } of textsOf(reader, places)) {
     const leaves = end - textEnd
     if (textEnd === typeEnd || textStart - from < wordBytes || (leaves > 0 && leaves < wordBytes)) continue
     addWords(from, textStart)
@@ -80,11 +80,11 @@ function fixedWords(reader: CborReader, slots: Int32Array, typeEnd: number): Int
 }
 
 /** In the order in which they lie. */
-function textsOf(reader: CborReader, slots: Int32Array): { textStart: number; textEnd: number }[] {
+function textsOf(reader: CborReader, places: Int32Array): { textStart: number; textEnd: number }[] {
   const texts: { textStart: number; textEnd: number }[] = []
-  for (const slot of slots) {
-    if (slot < 0) continue
-    reader.position = reader.start + slot
+  for (const place of places) {
+    if (place < 0) continue
+    reader.position = reader.start + place
     reader.readHead()
     if (reader.major === cborMajor.text) texts.push({ textStart: reader.takeBody(), textEnd: reader.position })
   }

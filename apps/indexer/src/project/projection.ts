@@ -90,7 +90,7 @@ class CompiledProjection implements Projection {
       if (projector === 'raw') return this.#keepBytes(block)
       if (projector === 'skip') return skipAnswer
       const typeEnd = reader.position
-      this.#project(projector, block, layout?.slots)
+      this.#project(projector, block, layout?.places)
       if (layout === undefined) this.#layouts.learn(reader, projector, typeEnd)
       return this.#answerOf(this.#finish(projector), this.#writer.length)
     } catch (error) {

@@ -3,6 +3,7 @@
 import type { Table } from '../config.ts'
 import { type CborReader, cborMajor, cborNull, refuseRepeatedKeys } from './cbor.ts'
 import { compilePaths, type PathKey, type PathNode, wholeRecordSlot } from './compile.ts'
+import { type Field, fieldOf } from './field.ts'
 import type { FieldWriter } from './fields.ts'
 import { projectionLimits } from './limits.ts'
 
@@ -17,6 +18,9 @@ export class Projector {
   readonly #root: PathNode
   readonly #slots: Int32Array
   readonly #columnSlots: readonly (readonly number[])[]
+  readonly #fields: readonly Field[]
+  /** Of each column of the record in hand: where its value lies, or `absent`, or another negative number as in a slot. */
+  readonly #places: Int32Array
   readonly #mostCopies: number
   readonly #wantsOnlyWhole: boolean
 
@@ -27,6 +31,8 @@ export class Projector {
     this.#root = compiled.root
     this.#slots = new Int32Array(compiled.slotCount)
     this.#columnSlots = compiled.columnSlots
+    this.#fields = table.columns.map(fieldOf)
+    this.#places = new Int32Array(table.columns.length)
     this.#mostCopies = compiled.mostCopies
     this.#wantsOnlyWhole = compiled.root.keys.length === 0 && table.columns.length === 1
   }
@@ -37,13 +43,13 @@ export class Projector {
   }
 
   /**
-   * Where the values of the record that was projected last lie, counted from `start`, its start. Undefined when that is of no use,
-   * or when something is no map that should be one.
+   * Where the columns' values lie in the record that was projected last, counted from `start`, its start. Undefined when that is of
+   * no use, or when something is no map that should be one.
    */
-  slotsFrom(start: number): Int32Array | undefined {
+  placesFrom(start: number): Int32Array | undefined {
     if (this.#wantsOnlyWhole) return undefined
-    const slots = this.#slots.map((at) => (at >= 0 ? at - start : at))
-    return slots.every((at) => at >= 0 || at === absent) ? slots : undefined
+    const places = this.#places.map((at) => (at >= 0 ? at - start : at))
+    return places.every((at) => at >= 0 || at === absent) ? places : undefined
   }
 
   /**
@@ -51,18 +57,14 @@ export class Projector {
    * where its values lie, counted from its start, if that has been found out.
    */
   project(reader: CborReader, writer: FieldWriter, known?: Int32Array): void {
-    if (known !== undefined) this.#place(known, reader.start)
-    else this.#findAll(reader)
-    this.#write(reader, writer)
-    if (this.#wantsOnlyWhole) finish(reader)
-  }
-
-  #place(known: Int32Array, start: number): void {
-    const slots = this.#slots
-    for (let i = 0; i < slots.length; i++) {
-      const at = known[i] ?? absent
-      slots[i] = at >= 0 ? at + start : absent
+    if (known !== undefined) {
+      this.#write(reader, writer, known, reader.start)
+      return
     }
+    this.#findAll(reader)
+    this.#choose(reader)
+    this.#write(reader, writer, this.#places, 0)
+    if (this.#wantsOnlyWhole) finish(reader)
   }
 
   #findAll(reader: CborReader): void {
@@ -120,20 +122,29 @@ export class Projector {
     }
   }
 
-  #write(reader: CborReader, writer: FieldWriter): void {
-    const { columns } = this.table
+  /** Of each column the first value that is there and not null. */
+  #choose(reader: CborReader): void {
+    const places = this.#places
     const slots = this.#slots
-    for (let i = 0; i < columns.length; i++) {
-      const column = columns[i]
+    for (let i = 0; i < places.length; i++) {
       const candidates = this.#columnSlots[i]
-      if (column === undefined || candidates === undefined) continue
       let at = absent
-      for (let j = 0; j < candidates.length && at < 0; j++) {
+      for (let j = 0; candidates !== undefined && j < candidates.length && at < 0; j++) {
         const place = slots[candidates[j] ?? 0] ?? absent
         if (place >= 0 ? reader.bytes[place] !== cborNull : at === absent) at = place
       }
-      if (at >= 0) {
-        writer.writeColumn(reader, column, i, at)
+      places[i] = at
+    }
+  }
+
+  /** Places are counted from `start`. */
+  #write(reader: CborReader, writer: FieldWriter, places: Int32Array, start: number): void {
+    const fields = this.#fields
+    for (let i = 0; i < fields.length; i++) {
+      const field = fields[i]
+      const at = places[i] ?? absent
+      if (field !== undefined && at >= 0) {
+        writer.writeColumn(reader, field, start + at)
       } else {
         writer.writeNull()
         if (at !== absent) writer.noteOddity(reader, i, 'WrongType', -1 - at)

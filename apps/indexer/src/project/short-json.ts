@@ -6,14 +6,16 @@ import type { Output } from './text.ts'
 /** Where stretches may start: at the brace or comma before one of their first keys. */
 export class JsonPlaces {
   readonly #places: number[] = []
+  /** An array that is emptied gives up its memory. */
+  #count = 0
 
   clear(): void {
-    this.#places.length = 0
+    this.#count = 0
   }
 
   /** A key of `length` bytes that starts with `first` is about to be written, behind the brace or comma at `place`. */
   note(first: number, length: number, place: number): void {
-    if (length < keyLengths && startsWord[first * keyLengths + length] === 1) this.#places.push(place)
+    if (length < keyLengths && startsWord[first * keyLengths + length] === 1) this.#places[this.#count++] = place
   }
 
   /** What the output holds from the first place on is shortened. */
@@ -22,7 +24,7 @@ export class JsonPlaces {
     const { bytes, view, length: end } = output
     let from = 0
     let to = 0
-    for (let i = 0; i < places.length; i++) {
+    for (let i = 0; i < this.#count; i++) {
       const place = places[i] ?? 0
       const word = place < from ? undefined : findWord(view, place, end)
       if (word === undefined) continue

@@ -10,16 +10,23 @@ export function createTableFinder(config: Config): (collection: string) => Table
     if (!table.generic) for (const collection of table.collections) exact.set(collection, table)
   }
   const generic = config.tables.find((table) => table.generic)
-  if (generic === undefined) return (collection) => exact.get(collection)
   const remembered = new Map<string, Table | undefined>()
-  return (collection) => {
+  const find = (collection: string): Table | undefined => {
     const table = exact.get(collection)
-    if (table !== undefined) return table
+    if (table !== undefined || generic === undefined) return table
     if (remembered.has(collection)) return remembered.get(collection)
     if (remembered.size >= maxRememberedCollections) remembered.clear()
     const found = generic.collections.some((pattern) => matchesPattern(collection, pattern)) ? generic : undefined
     remembered.set(collection, found)
     return found
+  }
+  let last = ''
+  let lastTable: Table | undefined
+  return (collection) => {
+    if (collection === last) return lastTable // of most records, the one before
+    lastTable = find(collection)
+    last = collection
+    return lastTable
   }
 }
 
