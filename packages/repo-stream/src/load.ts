@@ -154,7 +154,7 @@ export class Load {
     const maxIndexBytes = streams ? this.#memoryLimitBytes / indexShare : Number.POSITIVE_INFINITY
     const blocks = new DiskBlocks(store, this.#ledger, { maxIndexBytes })
     this.#disk = { blocks, store }
-    for (const { slab, start, from, to } of memory.sections()) blocks.keepSection(slab, start, from, to)
+    blocks.keepAll(memory)
     this.#window.detach()
     if (this.isWalked) memory.close()
     else memory.free()
