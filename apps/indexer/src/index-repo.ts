@@ -129,7 +129,7 @@ async function openWalk(
   const car = await loadCar(context.pace.chunks(copy?.through(fetched) ?? fetched), {
     memoryLimitBytes: context.repoMemoryBytes,
     budget: context.budget,
-    process: (block, digest) => projection.process(block, digest),
+    process: (block, digest, place) => projection.process(block, digest, place),
     preorder: 'buffer',
     freeOnClose: true,
     signal: context.signal,

@@ -45,6 +45,14 @@ test('a rest that was too long, because the thread had much else to do, is made 
   expect(await Promise.race([worked, turn()])).toBe('the large one')
 })
 
+test('a large repo does not rest in a thread that has had nothing to do', async () => {
+  const pace = new Pace()
+  using large = pace.enter()
+  using _small = pace.enter()
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  await large.worked(longStepMs)
+})
+
 test('large repos do not rest for each other, nor for small ones that have ended', async () => {
   const pace = new Pace()
   using first = pace.enter()

@@ -1,7 +1,8 @@
 // How large repos share a thread with the small ones beside them: after a step of a large one all large ones rest, so that one has a
 // small share of the thread. In: how long each step took; out: a promise that is done when the rest is over.
-// Without small ones nobody rests. Without rests one huge repo halved the rate of 10,000 tiny ones; with them they keep 0.91 of it (bench:big-repo).
-// The more large ones there are, the larger their share: else they pile up until all memory is theirs, and at the end they are all there is to do.
+// Without small ones nobody rests, nor in a thread that mostly waits for hosts. Without rests one huge repo halved the rate of 10,000 tiny
+// ones; with them they keep 0.91 of it (bench:big-repo). The more large ones there are, the larger their share: else they pile up until
+// all memory is theirs, and at the end they are all there is to do.
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Bytes of a CAR past which its repo is large. */
@@ -12,11 +13,17 @@ const smallShare = 9
 const minRestMs = 5
 /** A turn of a thread with a hundred small ones takes 50 ms, so rests are far too long: so much of that is made up for by the next ones. */
 const maxMadeUpMs = 250
+/** How busy the thread is, large ones included, is asked this often. */
+const lookMs = 250
+const busyUtilization = 0.5
 
 export class Pace {
   small = 0
   large = 0
   #restUntilMs = performance.now()
+  #lookedAtMs = performance.now()
+  #lastLook = performance.eventLoopUtilization()
+  #isBusy = true
 
   /** A repo begins in this thread; it counts as small until its first step. */
   enter(): RepoPace {
@@ -26,9 +33,18 @@ export class Pace {
   /** Of a repo that is large. */
   async rest(stepMs: number): Promise<void> {
     const nowMs = performance.now()
+    if (nowMs - this.#lookedAtMs >= lookMs) this.#look(nowMs)
+    if (!this.#isBusy) return
     this.#restUntilMs = Math.max(nowMs - maxMadeUpMs, this.#restUntilMs) + (stepMs * smallShare) / this.large ** 2
     const restMs = this.#restUntilMs - nowMs
     if (restMs >= minRestMs) await sleep(restMs)
+  }
+
+  #look(nowMs: number): void {
+    const now = performance.eventLoopUtilization()
+    this.#isBusy = performance.eventLoopUtilization(now, this.#lastLook).utilization > busyUtilization
+    this.#lastLook = now
+    this.#lookedAtMs = nowMs
   }
 }
 

@@ -20,7 +20,7 @@ import { indexStatements } from './schema-indexes.ts'
 import { tableName } from './schema-sql.ts'
 import { openState, type State } from './state.ts'
 import { version } from './version.ts'
-import { openWriter } from './write.ts'
+import { limitsWithin, openWriter } from './write.ts'
 import { prepareTables } from './write-tables.ts'
 
 export interface ReprojectOptions {
@@ -112,7 +112,7 @@ async function fill({ database, shadow, state, applied }: Filling, options: Repr
   const { config, archive, threads, signal, spillDir } = options
   await removeStaleSpills(spillDir)
   const process = () => state.process
-  const writer = openWriter({ database: shadow.database, config, process })
+  const writer = openWriter({ database: shadow.database, config, process, limits: limitsWithin(options.memoryBytes) })
   const heads: Heads = new Map()
   const budget = new MemoryBudget(options.memoryBytes)
   const spills = new MemoryBudget(options.spillLimitBytes)

@@ -37,7 +37,7 @@ import { checkNames } from './source-names.ts'
 import { checkServers, createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
 import { version } from './version.ts'
-import { openWriter, type Writer } from './write.ts'
+import { limitsWithin, openWriter, type Writer } from './write.ts'
 
 interface Started extends Shared {
   setup: IndexSetup
@@ -71,7 +71,8 @@ export async function runCrawl(options: RunOptions, started: Started, io: RunIo)
     onRefused: (error) => stop.abort(error),
   })
   const onRemove = archive === undefined ? undefined : (dids: string[]) => removeArchived(archive, dids)
-  const writer = openWriter({ database, config, process: () => state.process, onRemove })
+  const limits = limitsWithin(options.memory)
+  const writer = openWriter({ database, config, process: () => state.process, limits, onRemove })
   const parts = {
     ...started,
     database,

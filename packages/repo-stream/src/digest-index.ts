@@ -120,6 +120,10 @@ const [seed5, seed6, seed7, seed8] = [seed(), seed(), seed(), seed()] as const
  * any digests, and would name such that share a slot.
  */
 export function digestHash(view: DataView, at: number): number {
+  return mix(view, at) >>> 0 // here: more than 31 bits that a call gives back are an object
+}
+
+function mix(view: DataView, at: number): number {
   // two halves side by side, as a processor multiplies both at once
   let hash = Math.imul(view.getInt32(at, true), seed0)
   let other = Math.imul(view.getInt32(at + 16, true), seed4)
@@ -130,7 +134,7 @@ export function digestHash(view: DataView, at: number): number {
   hash = Math.imul((hash ^ (hash >>> 15)) + view.getInt32(at + 12, true), seed3)
   other = Math.imul((other ^ (other >>> 15)) + view.getInt32(at + 28, true), seed7)
   hash = Math.imul((hash ^ (hash >>> 15)) + (other ^ (other >>> 15)), seed8)
-  return (hash ^ (hash >>> 15)) >>> 0
+  return hash ^ (hash >>> 15)
 }
 
 /** Are the 32 bytes at both places equal? */

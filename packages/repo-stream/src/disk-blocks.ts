@@ -84,6 +84,11 @@ export class DiskBlocks implements BlockStore {
     return true
   }
 
+  /** A loop by itself stays compiled for the next store: within `moveToDisk` it was compiled for each (25 to 60 ms). */
+  keepAll(memory: MemoryBlocks): void {
+    for (const { slab, start, from, to } of memory.sections()) this.keepSection(slab, start, from, to)
+  }
+
   /**
    * Do lookups mostly have to read from the disk, so that `gather` pays? Looks every few thousand lookups. `isWhole`: no
    * more blocks come.

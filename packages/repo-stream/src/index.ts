@@ -24,6 +24,7 @@ export type {
   Memory,
   MemoryBudget,
   MemoryCar,
+  Place,
   Process,
 } from './types.ts'
 export { type VerifyCommitOptions, type VerifySignature, verifyCommit } from './verify-commit.ts'

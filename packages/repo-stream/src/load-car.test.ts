@@ -145,7 +145,9 @@ describe('process', () => {
     const scratch = new Uint8Array(8)
     const seen = new Set<string>()
     const entries = await walkAll(repo.car, {
-      process: (block, digest) => {
+      process: (block, digest, { memory, from, to }) => {
+        expect(memory.bytes.subarray(from, to)).toEqual(block)
+        expect(memory.view.getUint8(to - 1)).toBe(block.at(-1))
         seen.add(Buffer.from(digest).toString('hex'))
         new DataView(scratch.buffer).setFloat64(0, block.length)
         return scratch

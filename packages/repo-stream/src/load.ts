@@ -11,7 +11,8 @@ import { Input } from './input.ts'
 import { Ledger } from './ledger.ts'
 import { type Limits, limitError, resolveLimits } from './limits.ts'
 import { MemoryBlocks } from './memory-blocks.ts'
-import { failedBlock, looksLikeNode, processedBlock } from './section.ts'
+import { Processing } from './processing.ts'
+import { looksLikeNode } from './section.ts'
 import { hasDigest } from './sha256.ts'
 import { type DigestAt, type Slab, slabOver, viewOf } from './slab.ts'
 import type { CarSource, Commit, DiskStore, LoadOptions, Process } from './types.ts'
@@ -22,7 +23,6 @@ const defaultMemoryLimitBytes = 16 * 1024 * 1024
 const indexShare = 4
 /** Bytes parsed between two turns of the event loop, for a source that never makes us wait: about 20 ms. */
 const turnBytes = 32 * stepBytes
-const noDigest = new Uint8Array(0)
 /** A digest to be looked up. One for all loads: it is needed during the lookup only. */
 const wanted = slabOver(new Uint8Array(digestBytes))
 
@@ -39,7 +39,7 @@ export class Load {
   readonly #reader: CarReader
   readonly #window: Window
   readonly #verifyHashes: boolean
-  readonly #digest: Uint8Array
+  readonly #processing: Processing | undefined
   #memory: MemoryBlocks | undefined
   #disk: { blocks: DiskBlocks; store: SqliteStore } | undefined
   #full = false
@@ -57,7 +57,7 @@ export class Load {
     this.#options = options
     this.limits = resolveLimits(options.limits)
     this.process = options.process
-    this.#digest = this.process === undefined ? noDigest : new Uint8Array(digestBytes)
+    this.#processing = this.process && new Processing(this.process)
     this.#verifyHashes = options.verifyHashes ?? true
     this.#reader = new CarReader(this.limits)
     this.#memoryLimitBytes = options.memoryLimitBytes ?? defaultMemoryLimitBytes
@@ -154,7 +154,7 @@ export class Load {
     const maxIndexBytes = streams ? this.#memoryLimitBytes / indexShare : Number.POSITIVE_INFINITY
     const blocks = new DiskBlocks(store, this.#ledger, { maxIndexBytes })
     this.#disk = { blocks, store }
-    for (const { slab, start, from, to } of memory.sections()) blocks.keepSection(slab, start, from, to)
+    blocks.keepAll(memory)
     this.#window.detach()
     if (this.isWalked) memory.close()
     else memory.free()
@@ -265,32 +265,18 @@ export class Load {
   }
 
   #keep(slab: Slab, start: number, data: number, end: number, block: Uint8Array): boolean {
-    const { process } = this
-    if (process === undefined) {
+    const processing = this.#processing
+    if (processing === undefined) {
       return this.#memory?.index(slab, start, data) ?? this.blocks.keepSection(slab, start, data, end)
     }
     if (looksLikeNode(slab.bytes, data, end) || this.#isCommit(slab, data))
       return this.blocks.keepSection(slab, start, data, end)
-    let value: Uint8Array
-    try {
-      value = process(block, this.#digestOf(slab, data))
-    } catch {
-      return this.blocks.keep({ source: slab, digestAt: data - 32, state: failedBlock, value: block }) // the walk makes its error again
-    }
-    return this.blocks.keep({ source: slab, digestAt: data - 32, state: processedBlock, value })
-  }
-
-  /** For `process`, which may look at it during its call only: a copy costs less than a view. */
-  #digestOf({ bytes }: Slab, data: number): Uint8Array {
-    const digest = this.#digest
-    for (let i = 0, at = data - digestBytes; i < digestBytes; i++) digest[i] = bytes[at + i] ?? 0
-    return digest
+    return this.blocks.keep(processing.partsOf(slab, data, end, block))
   }
 
   #isCommit(slab: Slab, data: number): boolean {
     const root = this.rootDigest
-    if (root === undefined) return false
-    for (let i = 0, at = data - digestBytes; i < digestBytes; i++) if (slab.bytes[at + i] !== root[i]) return false
+    for (let i = 0, at = data - digestBytes; i < digestBytes; i++) if (slab.bytes[at + i] !== root?.[i]) return false
     return true
   }
 }

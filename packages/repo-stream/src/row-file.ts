@@ -141,7 +141,8 @@ export class RowFile {
 
   #row(row: number): Slab {
     if (row === this.rowCount) return this.#tail
-    const known = this.#cache[this.#placeOf.get(row) ?? -1]
+    const place = this.#placeOf.get(row)
+    const known = place === undefined ? undefined : this.#cache[place]
     if (known !== undefined) return known
     const slab = slabOver(this.#read(row))
     this.#remember(row, slab)

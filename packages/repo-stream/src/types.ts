@@ -4,12 +4,26 @@ import type { Limits } from './limits.ts'
 /** A CAR: its bytes, or its bytes in pieces of any size. A web `ReadableStream` and a Node `Readable` are iterables. */
 export type CarSource = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
+/** Bytes and a view for reading words of them. */
+export interface Memory {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+}
+
+/** A stretch of memory. */
+export interface Place {
+  readonly memory: Memory
+  readonly from: number
+  readonly to: number
+}
+
 /**
  * Makes a record smaller before it is kept or spilled. `block` and `digest` (the 32 bytes of its hash) are views that are
- * valid during the call only; the returned bytes are copied before the next call, so they may be a scratch buffer's view.
+ * valid during the call only, and so is `place`, which says where the block lies: asking a view for what it is a view of, or
+ * making another, takes as long as reading a like. The returned bytes are copied before the next call, so they may be a scratch buffer's view.
  * What it throws surfaces as `error` on the entries of that record, with the raw bytes as `data`.
  */
-export type Process = (block: Uint8Array, digest: Uint8Array) => Uint8Array
+export type Process = (block: Uint8Array, digest: Uint8Array, place: Place) => Uint8Array
 
 /** Bytes shared by many loads, or by many stores: every growth is asked for first. A load that is refused goes to disk. */
 export interface MemoryBudget {
@@ -40,12 +54,6 @@ export interface LoadOptions {
   readonly openStore?: (() => DiskStore | Promise<DiskStore>) | undefined
   /** Entries are good until `close()` only, whose memory the next load may have at once; by default the collector frees it in its time. */
   readonly freeOnClose?: boolean | undefined
-}
-
-/** Bytes and a view for reading words of them. */
-export interface Memory {
-  readonly bytes: Uint8Array
-  readonly view: DataView
 }
 
 /** Where the parts of an entry lie, for a caller that copies them on: making a view costs more than the copy. */

@@ -12,7 +12,7 @@ import { type Limits, limitError } from './limits.ts'
 import type { NodeFrame } from './node-frame.ts'
 import { NodePath } from './node-path.ts'
 import { failedBlock, rawBlock } from './section.ts'
-import { type DigestAt, type Slab, slabOver } from './slab.ts'
+import { type DigestAt, type Slab, slabOver, viewOf } from './slab.ts'
 import type { Entry, Process } from './types.ts'
 
 export interface WalkOptions {
@@ -189,7 +189,8 @@ export class Walk {
     if (process !== undefined && (state === rawBlock || state === failedBlock)) {
       // it looks like a node, so it was kept as it came; or `process` threw, and its error is made again rather than kept
       try {
-        const data = Uint8Array.from(process(slab.bytes.subarray(from, to), slab.bytes.subarray(from - 32, from)))
+        const block = viewOf(slab, from, to)
+        const data = Uint8Array.from(process(block, viewOf(slab, from - 32, from), { memory: slab, from, to }))
         return this.#entryWith(node, record, { slab: slabOver(data), from: 0, to: data.length })
       } catch (error) {
         const data = slab.bytes.slice(from, to)

@@ -1,6 +1,7 @@
 // Reads DAG-CBOR in place: heads, skips and keys, by offset, building no object. Refuses what the format refuses
 // (indefinite lengths, wide heads, odd tags and simple values, repeated keys), with a reason and an offset.
 // The surprise: keys out of order are read, since the network may store such records; only a repeated key is refused.
+import type { Place } from 'repo-stream'
 import { isCid } from './cid.ts'
 import { projectionLimits } from './limits.ts'
 
@@ -33,10 +34,11 @@ export class CborError extends Error {
 
 /** A position in one block. `readHead` leaves `major` and `argument` behind; every read moves `position`. */
 export class CborReader {
-  /** All of the buffer that the block is part of: blocks come out of few big buffers, and making views costs. */
+  /** What the block is part of: blocks come out of few big buffers, and making views costs. */
   bytes: Uint8Array = new Uint8Array(0)
   view: DataView = new DataView(this.bytes.buffer)
-  #buffer: ArrayBufferLike = this.bytes.buffer
+  /** What `open` has made `bytes` of. */
+  #buffer: ArrayBufferLike | undefined
   /** Of the block in `bytes`. */
   start = 0
   end = 0
@@ -56,6 +58,18 @@ export class CborReader {
     }
     this.start = block.byteOffset
     this.end = block.byteOffset + block.length
+    this.rewind()
+  }
+
+  /** The same without asking a view for its buffer, which is a twentieth of a like. */
+  openAt({ memory, from, to }: Place): void {
+    if (this.bytes !== memory.bytes) {
+      this.#buffer = undefined
+      this.bytes = memory.bytes
+      this.view = memory.view
+    }
+    this.start = from
+    this.end = to
     this.rewind()
   }
 
@@ -220,7 +234,7 @@ export function refuseRepeatedKeys(reader: CborReader): void {
     const seen = new Set<string>()
     for (let i = 0; i < count; i++) {
       const start = reader.readKey()
-      const key = Buffer.from(reader.bytes.buffer, start, reader.argument).toString('latin1')
+      const key = Buffer.from(reader.bytes.buffer, reader.bytes.byteOffset + start, reader.argument).toString('latin1')
       if (seen.has(key)) reader.fail('a repeated map key', start)
       seen.add(key)
       refuseRepeatedKeys(reader)

@@ -1,7 +1,7 @@
 // What repo-stream calls for every record block (`process`), and what turns walked entries into rows (`settle`).
 // One per thread: it owns the scratch memory that its answers are views of. The surprise: `process` knows only the block's
 // `$type`; the key, which decides, comes with the walk, so an answer made for another table asks for a second walk.
-import type { Entry, Memory } from 'repo-stream'
+import type { Entry, Memory, Place } from 'repo-stream'
 import type { Config, Table } from '../config.ts'
 import { type Answer, giveAnswer, oddityHead, oddRowHead, type RowFields, rowHead, tag } from './answer.ts'
 import { CborError, CborReader, cborMajor } from './cbor.ts'
@@ -28,8 +28,8 @@ export interface ProjectionSink {
 export type RejectCode = 'RecordMalformed' | 'RecordTooDeep' | 'RecordKeyUnusable'
 
 export interface Projection {
-  /** For repo-stream. The answer is a view of scratch memory, valid until the next call. Never throws. */
-  process(block: Uint8Array, digest: Uint8Array): Uint8Array
+  /** For repo-stream. The answer is a view of scratch memory, valid until the next call. Never throws. `place`: of the block, if known. */
+  process(block: Uint8Array, digest: Uint8Array, place?: Place): Uint8Array
   /** Makes exactly one call of `sink` for the entry, and one more for each oddity of a row. */
   settle(entry: Entry, sink: ProjectionSink): void
 }
@@ -78,12 +78,13 @@ class CompiledProjection implements Projection {
     this.#makeRoom(initialScratchBytes)
   }
 
-  process(block: Uint8Array, digest: Uint8Array): Uint8Array {
+  process(block: Uint8Array, digest: Uint8Array, place?: Place): Uint8Array {
     const raw = this.#keepRaw
     if (raw === 'all' || (raw.size > 0 && raw.has(Buffer.from(digest).toString('latin1'))))
       return this.#keepBytes(block)
     const reader = this.#reader
-    reader.open(block)
+    if (place === undefined) reader.open(block)
+    else reader.openAt(place)
     try {
       const layout = this.#layouts.recall(reader)
       const projector = layout?.projector ?? this.#projectorByType(reader)
@@ -125,6 +126,7 @@ class CompiledProjection implements Projection {
   }
 
   #settleRaw(entry: Entry, table: Table, sink: ProjectionSink): void {
+    const { record: memory, dataFrom, dataTo: to } = entry
     const block = entry.data.subarray(1)
     if (!isUsableKey(entry, table)) {
       sink.reject(
@@ -139,7 +141,7 @@ class CompiledProjection implements Projection {
     if (projector === undefined)
       throw new RangeError(`table ${table.name} has index ${table.index}, which no projector has`)
     try {
-      this.#reader.open(block)
+      this.#reader.openAt({ memory, from: dataFrom + 1, to })
       this.#project(projector, block)
       this.#noteOtherType(projector, this.#reader)
       this.#fields.from = this.#finish(projector)
@@ -161,7 +163,7 @@ class CompiledProjection implements Projection {
     const length = reader.argument
     const start = reader.takeBody()
     for (const type of this.#types) if (isText(type.bytes, bytes, start, length)) return type.projector
-    const type = Buffer.from(bytes.buffer, start, length).toString('latin1')
+    const type = Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('latin1')
     const table = this.#findTable(type)
     const projector = table === undefined ? 'skip' : (this.#projectors[table.index] ?? 'skip')
     if (this.#types.length < maxKnownTypes) {
