@@ -1,5 +1,5 @@
 // Finds blocks by digest: an open-addressing table of (hash, address) pairs, 11 to 21 bytes a block, seeded per process.
-// (Up to 43 where a CAR's first blocks are smaller than its rest, as a table may be made for so many as they let expect.)
+// (Up to 43 while blocks are few, and where a CAR's first are smaller than its rest, as a table may be made for so many as they let expect.)
 // It holds no digests: whoever uses it compares all 32 bytes where the block lies, and goes on probing when they differ.
 import { randomBytes } from 'node:crypto'
 import { freeNow } from './slab.ts'

@@ -1,5 +1,5 @@
 // What is kept of a record that `process` makes smaller: the parts of its section. The surprise: one object serves all calls, for
-// `process` and for what comes out, as objects for each block were a sixth of a walk's garbage.
+// `process` and for what comes out, as objects for each block were a tenth of what a row leaves to the collector.
 import { digestBytes } from './cid.ts'
 import { type BlockState, failedBlock, processedBlock, type SectionParts } from './section.ts'
 import { noSlab, type Slab, slabOver } from './slab.ts'

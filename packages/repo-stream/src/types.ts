@@ -19,8 +19,8 @@ export interface Place {
 
 /**
  * Makes a record smaller before it is kept or spilled. `block` and `digest` (the 32 bytes of its hash) are views that are
- * valid during the call only, and so is `place`, which says where the block lies: asking a view for what it is a view of, or
- * making another, takes as long as reading a like. The returned bytes are copied before the next call, so they may be a scratch buffer's view.
+ * valid during the call only, and so is `place`, which says where the block lies, for who reads words of it: to make a view
+ * for each block, or to ask one for its buffer, costs more than many a block. The returned bytes are copied before the next call, so they may be a scratch buffer's view.
  * What it throws surfaces as `error` on the entries of that record, with the raw bytes as `data`.
  */
 export type Process = (block: Uint8Array, digest: Uint8Array, place: Place) => Uint8Array

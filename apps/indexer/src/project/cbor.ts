@@ -50,7 +50,7 @@ export class CborReader {
   sawUnsortedKeys = false
 
   open(block: Uint8Array): void {
-    const { buffer } = block // asking for it is a call out of compiled code
+    const { buffer } = block
     if (buffer !== this.#buffer) {
       this.#buffer = buffer
       this.bytes = new Uint8Array(buffer)
@@ -61,7 +61,7 @@ export class CborReader {
     this.rewind()
   }
 
-  /** The same without asking a view for its buffer, which is a twentieth of a like. */
+  /** The same without asking a view for its buffer, which is a call out of compiled code. */
   openAt({ memory, from, to }: Place): void {
     if (this.bytes !== memory.bytes) {
       this.#buffer = undefined
