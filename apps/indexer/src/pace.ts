@@ -11,7 +11,7 @@ const largeCarBytes = 8 * 1024 * 1024
 const smallShare = 9
 /** Shorter rests are saved up: a timer is no more exact. */
 const minRestMs = 5
-/** A turn of a thread with a hundred small ones takes 50 ms, so rests are far too long: so much of that is made up for by the next ones. */
+/** A turn of a thread with a hundred small ones takes 50 to 200 ms, so rests are far too long: so much of that is made up for by the next ones. */
 const maxMadeUpMs = 250
 /** How busy the thread is, large ones included, is asked this often. */
 const lookMs = 250
