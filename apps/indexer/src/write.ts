@@ -93,8 +93,8 @@ export interface WriteLimits {
 
 /**
  * A batch is given time to grow because each COPY costs Postgres 1.5 ms by itself from a thousand rows on, whatever they are: since 17 it
- * looks through all slots for rows that it has made so far to make one more. Of 300,000 rows it took 1.28 s with batches of 50,000 and
- * 0.99 s with these (psql with one COPY a table 0.96 to 1.4); `bench/write.ts` compares a choice with psql.
+ * looks through all slots for rows that it has made so far to make one more. 300,000 rows took 1.29 and 1.26 s of Postgres with batches of
+ * 50,000, 0.99 twice with these; where the machine was so busy that time ended them, 1.31 and 1.25. `bench/write.ts` compares a choice with psql.
  */
 export const defaultWriteLimits: WriteLimits = {
   batchMaxRows: 150_000,
