@@ -38,7 +38,7 @@ const peers = [
   ['@atcute/repo + kysely', 'ours'],
   ['tap', 'the whole indexer'],
 ] as const
-/** The indexer sets the heap's for itself (cli.ts): without it a thread marked its heap 60 times in 1.28 million rows in place of never. All sides have it. */
+/** The first is the launcher's: without it a thread marked its heap 60 times in 1.28 million rows in place of never. All sides have it. */
 const nodeFlags = ['--initial-old-space-size=96', '--conditions=workspace-source']
 const hosts = 8
 const scale = Number(values.scale)

@@ -10,13 +10,11 @@ import type { ProgressLine } from './progress-line.ts'
 import { version } from './version.ts'
 
 /**
- * Heaps of threads. What the launcher says of heaps is for the main thread, and would go before `resourceLimits`. A thread that indexes
- * holds 20 MB and marked its heap every 250 tiny repos, for V8's first limit is that low; from 96 MB on, every thousand; and
- * `resourceLimits` have no word for it. Set before the verbs are loaded: code is cached per set of flags.
+ * What the launcher says of the largest heaps is for the main thread, and would go before the `resourceLimits` of others. Set before the
+ * verbs are loaded: code is cached per set of flags.
  */
 setFlagsFromString('--max-semi-space-size=0')
 setFlagsFromString('--max-old-space-size=0')
-setFlagsFromString('--initial-old-space-size=96')
 
 const databaseOptions = ['database', 'dataDir', 'schema'] as const satisfies OptionName[]
 const logOptions = ['logJson', 'logLevel'] as const satisfies OptionName[]
