@@ -1,14 +1,13 @@
 // A real PDS (@atproto/pds) and a real PLC directory (@did-plc/server) on loopback, over one data folder.
 // The PDS' address stands in every DID document, and its port is another each time, so a restored network updates them all, by
 // signed PLC operations, as a migration would.
-import { randomBytes, randomInt } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { Secp256k1Keypair } from '@atproto/crypto'
 import { PDS } from '@atproto/pds'
 import { normalizeOp, type OpOrTombstone, updatePdsOp } from '@did-plc/lib'
 import { MockDatabase, PlcServer } from '@did-plc/server'
+import { freePort } from 'indexer/src/free-port.ts'
 
 export const adminPassword = 'admin-of-the-testing-network'
 
@@ -34,9 +33,10 @@ export async function startRealServers({ dir, rotationKey, plcLogs = {} }: RealS
   const port = await freePort()
   const pdsUrl = `http://localhost:${port}`
   const plcDatabase = await restorePlc(plcLogs, { pdsUrl, rotationKey })
-  const plc = PlcServer.create({ db: plcDatabase, port: await freePort() })
-  const plcServer = await plc.start()
-  const plcUrl = `http://localhost:${portOf(plcServer.address())}`
+  const plcPort = await freePort()
+  const plcUrl = `http://localhost:${plcPort}`
+  const plc = PlcServer.create({ db: plcDatabase, port: plcPort })
+  await plc.start()
   const pds = await PDS.fromEnv(pdsSettings({ dir, port, plcUrl, rotationKey }))
   await pds.start()
   return {
@@ -103,30 +103,4 @@ async function restorePlc(logs: PlcLogs, move: { pdsUrl: string; rotationKey: st
     await database.validateAndAddOp(did, await updatePdsOp(normalizeOp(last), signer, move.pdsUrl))
   }
   return database
-}
-
-const maxPortTries = 100
-
-/**
- * Both servers are told their port long before they listen on it. Below the range that systems give to outgoing connections and to
- * whoever asks for any port, and at random, so that nobody else takes it meanwhile.
- */
-async function freePort(): Promise<number> {
-  for (let tries = 1; ; tries++) {
-    const server = createServer()
-    try {
-      server.listen(randomInt(12_000, 20_000))
-      await once(server, 'listening')
-      return portOf(server.address())
-    } catch (error) {
-      if (tries === maxPortTries) throw error
-    } finally {
-      server.close()
-    }
-  }
-}
-
-function portOf(address: ReturnType<ReturnType<typeof createServer>['address']>): number {
-  if (address === null || typeof address === 'string') throw new Error('a server without a port')
-  return address.port
 }

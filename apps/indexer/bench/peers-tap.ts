@@ -5,10 +5,10 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../src/free-port.ts'
 import type { SideAnswer } from './peers-side.ts'
 import { type Farm, startFarm } from './pipeline-run.ts'
 import { usageOf } from './pipeline-usage.ts'
@@ -74,13 +74,4 @@ async function allDone(child: ChildProcess, repos: number, metricsPort: number):
     await sleep(pollMs)
   }
   throw new Error(`tap was not done after ${runMs} ms`)
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  if (address === null || typeof address === 'string') throw new Error('listening without a port')
-  return address.port
 }

@@ -1,11 +1,10 @@
 // Where the embedded server listens and how it is set: read from and kept in `server.json`, beside the data.
-import { randomBytes, randomInt } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { Launcher } from './embedded-database-launcher.ts'
-import { IndexerError } from './errors.ts'
+import { freePort, isFreePort } from './free-port.ts'
 
 const socketPathBytes = 107 // sun_path
 
@@ -38,7 +37,7 @@ export async function chooseAddress(
   config: ServerConfig,
   urlInUse: boolean,
 ): Promise<Record<string, string>> {
-  if (await isFree(config.port)) return {}
+  if (await isFreePort(config.port)) return {}
   if (urlInUse) return { listen_addresses: '' }
   config.port = await freePort()
   writeConfig(home, config)
@@ -96,21 +95,4 @@ function chooseSocketDir(home: string, last: string | undefined): string {
 
 function newPassword(): string {
   return randomBytes(18).toString('base64url')
-}
-
-/** Below the range that the kernel gives to outgoing connections: one of those would hold the port at the next start. */
-async function freePort(): Promise<number> {
-  for (let tries = 0; tries < 100; tries++) {
-    const port = 20_000 + randomInt(10_000)
-    if (await isFree(port)) return port
-  }
-  throw new IndexerError('EmbeddedDatabaseFailed', 'no free TCP port from 20000 to 29999 on 127.0.0.1')
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const listener = createServer()
-  return await new Promise((resolve) => {
-    listener.once('error', () => resolve(false))
-    listener.listen(port, '127.0.0.1', () => listener.close(() => resolve(true)))
-  })
 }

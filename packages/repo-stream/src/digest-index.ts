@@ -3,6 +3,7 @@
 // It holds no digests: whoever uses it compares all 32 bytes where the block lies, and goes on probing when they differ.
 import { randomBytes } from 'node:crypto'
 import { freeNow } from './slab.ts'
+import { Spares } from './spares.ts'
 
 /** Two words a slot: the hash, and the address plus one; zero is an empty slot. */
 const slotBytes = 8
@@ -11,9 +12,8 @@ const minSlots = 64
 const maxDoublings = 2
 /** A table of up to so many slots grows fourfold: it is copied less often, and 42 bytes a block are few while blocks are. */
 const maxSmallSlots = 1024
-const maxSpares = 64
-/** Empty tables up to that size that nobody needs any more, by their words: the memory of a new one costs a tiny repo 2 %. */
-const spares = new Map<number, Uint32Array[]>()
+/** Empty tables up to that size: the memory of a new one costs a tiny repo 2 %. */
+const spares = new Spares<Uint32Array>(512 * 1024)
 
 export class DigestIndex {
   /** Pairs of hash and address + 1. */
@@ -89,17 +89,12 @@ export class DigestIndex {
 }
 
 function newSlots(words: number): Uint32Array {
-  return spares.get(words)?.pop() ?? new Uint32Array(words)
+  return spares.take(words * 4) ?? new Uint32Array(words)
 }
 
 function freeSlots(slots: Uint32Array): void {
-  const alike = spares.get(slots.length) ?? []
-  if (slots.length > 2 * maxSmallSlots || alike.length === maxSpares) {
-    freeNow(slots)
-    return
-  }
-  alike.push(slots.fill(0))
-  spares.set(slots.length, alike)
+  const isSmall = slots.length <= 2 * maxSmallSlots
+  if (!isSmall || !spares.keep(slots.byteLength, slots.fill(0))) freeNow(slots)
 }
 
 function put(slots: Uint32Array, shift: number, hash: number, stored: number): void {

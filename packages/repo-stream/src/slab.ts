@@ -1,4 +1,5 @@
 // A stretch of memory that blocks lie in: bytes, a view for reading words, and its place in its store's address space.
+import { Spares } from './spares.ts'
 
 export interface Slab {
   readonly bytes: Uint8Array
@@ -26,33 +27,22 @@ export function viewOf({ buffer, bufferFrom }: Slab, from: number, to: number): 
   return new Uint8Array(buffer, bufferFrom + from, to - from)
 }
 
-/** Slabs of these sizes are kept for whoever needs one next, so many bytes of them in all. */
+/** Slabs of these sizes are kept for whoever needs one next. */
 const smallestSpare = 16 * 1024
 const largestSpare = 1024 * 1024
-const maxSpareBytes = 4 * 1024 * 1024
-/** By size. New memory must be cleared, is told to the collector, and comes page by page from the system. */
-const spares = new Map<number, Slab[]>()
-let spareBytes = 0
+const spares = new Spares<Slab>(4 * 1024 * 1024)
 
 /** A new slab, whose bytes mean nothing. */
 export function newSlab(bytes: number, base = 0): Slab {
-  const spare = spares.get(bytes)?.pop()
+  const spare = spares.take(bytes)
   if (spare === undefined) return slabOver(new Uint8Array(bytes), base)
-  spareBytes -= bytes
   return spare.base === base ? spare : { ...spare, base }
 }
 
 /** Frees a slab of `newSlab`, once. */
 export function freeSlab(slab: Slab): void {
   const { length } = slab.bytes
-  if (!isSpareSize(length) || spareBytes + length > maxSpareBytes) {
-    freeNow(slab.bytes)
-    return
-  }
-  spareBytes += length
-  const alike = spares.get(length)
-  if (alike === undefined) spares.set(length, [slab])
-  else alike.push(slab)
+  if (!isSpareSize(length) || !spares.keep(length, slab)) freeNow(slab.bytes)
 }
 
 /** A power of two. */
