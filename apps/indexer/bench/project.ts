@@ -5,6 +5,7 @@ import { isDeepStrictEqual, parseArgs } from 'node:util'
 import { defaultMix, encodeRecord, generateRecords } from 'repo-stream/fixtures'
 import { type Config, loadConfig } from '../src/config.ts'
 import { createProjection } from '../src/project/projection.ts'
+import { placeOf } from '../src/project/testing-place.ts'
 import { readFields } from '../src/project/testing-slow-way.ts'
 import { atcute, cborg, SlowProjection } from './project-peers.ts'
 
@@ -71,7 +72,7 @@ function measure(name: string, config: Config, records: readonly Uint8Array[]): 
     projection: new SlowProjection(config, decoder),
   }))
   const sides: [string, (block: Uint8Array) => Uint8Array | undefined][] = [
-    ['ours', (block) => projection.process(block, digest)],
+    ['ours', (block) => projection.process(block, digest, placeOf(block))],
     ...slow.map((side): [string, (block: Uint8Array) => Uint8Array | undefined] => [
       side.name,
       (block) => side.projection.project(block),

@@ -6,6 +6,7 @@ import { cidOf, encodeRecord, generateRecords } from 'repo-stream/fixtures'
 import { type Config, loadConfig } from '../src/config.ts'
 import { MemoryBudget } from '../src/memory-budget.ts'
 import { createProjection } from '../src/project/projection.ts'
+import { placeOf } from '../src/project/testing-place.ts'
 import { RepoRows } from '../src/repo-rows.ts'
 import { RowBuffers } from '../src/row-buffers.ts'
 import type { ClaimedRepo } from '../src/state.ts'
@@ -69,7 +70,7 @@ function makeTemplate(config: Config, did: string, count: number): Template {
     const block = encodeRecord(value)
     const cid = cidOf(block)
     const [collection = '', rkey = ''] = key.split('/')
-    const data = Uint8Array.from(projection.process(block, cid.subarray(4)))
+    const data = Uint8Array.from(projection.process(block, cid.subarray(4), placeOf(block)))
     projection.settle(entryOf({ collection, rkey, cid, data }), sink)
   }
   const empty = new Uint8Array()

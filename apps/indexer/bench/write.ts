@@ -10,6 +10,7 @@ import { type Config, loadConfig } from '../src/config.ts'
 import { migrate, openDatabase } from '../src/database.ts'
 import { MemoryBudget } from '../src/memory-budget.ts'
 import { createProjection } from '../src/project/projection.ts'
+import { placeOf } from '../src/project/testing-place.ts'
 import { RepoRows } from '../src/repo-rows.ts'
 import { RowBuffers } from '../src/row-buffers.ts'
 import { applySchema } from '../src/schema.ts'
@@ -111,7 +112,12 @@ function project(config: Config, seed: number, count: number): Entry[] {
     const block = encodeRecord(value)
     const cid = cidOf(block)
     const [collection = '', rkey = ''] = key.split('/')
-    return entryOf({ collection, rkey, cid, data: Uint8Array.from(projection.process(block, cid.subarray(4))) })
+    return entryOf({
+      collection,
+      rkey,
+      cid,
+      data: Uint8Array.from(projection.process(block, cid.subarray(4), placeOf(block))),
+    })
   })
 }
 

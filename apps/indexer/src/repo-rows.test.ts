@@ -5,6 +5,7 @@ import { loadConfig } from './config.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { projectionLimits } from './project/limits.ts'
 import { createProjection, type Projection } from './project/projection.ts'
+import { placeOf } from './project/testing-place.ts'
 import { RepoRows } from './repo-rows.ts'
 import { RowBuffers } from './row-buffers.ts'
 import type { ClaimedRepo } from './state.ts'
@@ -88,7 +89,7 @@ test('of a repo where more blocks lie about their collection than can be remembe
     const rows = new RepoRows(claim, { budget: new MemoryBudget(64 * KiB), rowBuffers: new RowBuffers() })
     for (let block = 0; block < blocks; block++) {
       const cid = cidOf(block)
-      const data = projection.process(like, cid.subarray(4)).slice()
+      const data = projection.process(like, cid.subarray(4), placeOf(like)).slice()
       projection.settle(entryOf({ collection: 'app.bsky.feed.post', rkey: String(block), cid, data }), rows)
     }
     return rows

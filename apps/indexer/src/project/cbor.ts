@@ -37,8 +37,6 @@ export class CborReader {
   /** What the block is part of: blocks come out of few big buffers, and making views costs. */
   bytes: Uint8Array = new Uint8Array(0)
   view: DataView = new DataView(this.bytes.buffer)
-  /** What `open` has made `bytes` of. */
-  #buffer: ArrayBufferLike | undefined
   /** Of the block in `bytes`. */
   start = 0
   end = 0
@@ -49,25 +47,9 @@ export class CborReader {
   /** A map with keys out of order was passed: `refuseRepeatedKeys` has to look at the block before it is believed. */
   sawUnsortedKeys = false
 
-  open(block: Uint8Array): void {
-    const { buffer } = block
-    if (buffer !== this.#buffer) {
-      this.#buffer = buffer
-      this.bytes = new Uint8Array(buffer)
-      this.view = new DataView(buffer)
-    }
-    this.start = block.byteOffset
-    this.end = block.byteOffset + block.length
-    this.rewind()
-  }
-
-  /** The same without asking a view for its buffer, which is a call out of compiled code. */
-  openAt({ memory, from, to }: Place): void {
-    if (this.bytes !== memory.bytes) {
-      this.#buffer = undefined
-      this.bytes = memory.bytes
-      this.view = memory.view
-    }
+  open({ memory, from, to }: Place): void {
+    this.bytes = memory.bytes
+    this.view = memory.view
     this.start = from
     this.end = to
     this.rewind()

@@ -5,6 +5,7 @@ import { CborReader } from './cbor.ts'
 import { FieldWriter } from './fields.ts'
 import { Layouts } from './layouts.ts'
 import { Projector } from './projector.ts'
+import { placeOf } from './testing-place.ts'
 
 const [table] = (await loadConfig({ collections: ['app.bsky.feed.like'] })).tables
 if (table === undefined) throw new Error('one collection is one table')
@@ -55,6 +56,6 @@ function recall(layouts: Layouts, record: Record<string, unknown>): Projector | 
 function open(record: Record<string, unknown>): CborReader {
   const reader = new CborReader()
   const known = Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined))
-  reader.open(Uint8Array.from(encodeRecord(known)))
+  reader.open(placeOf(Uint8Array.from(encodeRecord(known))))
   return reader
 }

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { loadConfig } from '../config.ts'
 import { projectionLimits } from './limits.ts'
 import { createProjection, type ProjectionSink } from './projection.ts'
+import { placeOf } from './testing-place.ts'
 import { createTestProjection } from './testing-settle.ts'
 import { type Plain, readFields } from './testing-slow-way.ts'
 
@@ -160,9 +161,13 @@ test('memory for a huge record is given back after it', () => {
   const projection = createProjection(all)
   const digest = new Uint8Array(32)
   const huge = encode({ $type: 'com.example.huge', text: 'x'.repeat(3_000_000) })
-  expect(projection.process(huge, digest).buffer.byteLength).toBeGreaterThan(projectionLimits.maxKeptScratchBytes)
+  expect(projection.process(huge, digest, placeOf(huge)).buffer.byteLength).toBeGreaterThan(
+    projectionLimits.maxKeptScratchBytes,
+  )
   const small = encode({ $type: like, subject: { uri } })
-  expect(projection.process(small, digest).buffer.byteLength).toBeLessThan(projectionLimits.maxKeptScratchBytes)
+  expect(projection.process(small, digest, placeOf(small)).buffer.byteLength).toBeLessThan(
+    projectionLimits.maxKeptScratchBytes,
+  )
 })
 
 function encode(value: unknown): Uint8Array {
@@ -195,7 +200,7 @@ async function walk(
   projection: ReturnType<typeof createProjection>,
   sink: ProjectionSink,
 ): Promise<void> {
-  const loaded = await loadCar(car, { process: (block, digest) => projection.process(block, digest) })
+  const loaded = await loadCar(car, { process: (block, digest, place) => projection.process(block, digest, place) })
   if (loaded.kind !== 'memory') throw new Error('too big for a test')
   await using driver = loaded.driver
   for (;;) {

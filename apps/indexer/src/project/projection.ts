@@ -28,8 +28,8 @@ export interface ProjectionSink {
 export type RejectCode = 'RecordMalformed' | 'RecordTooDeep' | 'RecordKeyUnusable'
 
 export interface Projection {
-  /** For repo-stream. The answer is a view of scratch memory, valid until the next call. Never throws. `place`: of the block, if known. */
-  process(block: Uint8Array, digest: Uint8Array, place?: Place): Uint8Array
+  /** For repo-stream. The answer is a view of scratch memory, valid until the next call. Never throws. */
+  process(block: Uint8Array, digest: Uint8Array, place: Place): Uint8Array
   /** Makes exactly one call of `sink` for the entry, and one more for each oddity of a row. */
   settle(entry: Entry, sink: ProjectionSink): void
 }
@@ -78,13 +78,12 @@ class CompiledProjection implements Projection {
     this.#makeRoom(initialScratchBytes)
   }
 
-  process(block: Uint8Array, digest: Uint8Array, place?: Place): Uint8Array {
+  process(block: Uint8Array, digest: Uint8Array, place: Place): Uint8Array {
     const raw = this.#keepRaw
     if (raw === 'all' || (raw.size > 0 && raw.has(Buffer.from(digest).toString('latin1'))))
       return this.#keepBytes(block)
     const reader = this.#reader
-    if (place === undefined) reader.open(block)
-    else reader.openAt(place)
+    reader.open(place)
     try {
       const layout = this.#layouts.recall(reader)
       const projector = layout?.projector ?? this.#projectorByType(reader)
@@ -141,7 +140,7 @@ class CompiledProjection implements Projection {
     if (projector === undefined)
       throw new RangeError(`table ${table.name} has index ${table.index}, which no projector has`)
     try {
-      this.#reader.openAt({ memory, from: dataFrom + 1, to })
+      this.#reader.open({ memory, from: dataFrom + 1, to })
       this.#project(projector, block)
       this.#noteOtherType(projector, this.#reader)
       this.#fields.from = this.#finish(projector)
