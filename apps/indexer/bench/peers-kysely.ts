@@ -4,7 +4,7 @@
 import { Kysely, PostgresDialect } from 'kysely'
 import { Pool } from 'pg'
 import { type Row, rowOf, tables } from './peers-rows.ts'
-import type { SideContext, SideRepo } from './peers-side.ts'
+import type { OpenSide, SideContext, SideRepo } from './peers-side.ts'
 import type { PeerWalk } from './peers-walk.ts'
 
 const rowsPerInsert = 2_000
@@ -12,12 +12,17 @@ const reposPerTransaction = 200
 
 type Tables = Record<string, Row>
 
-export async function runKysely({ url, repos }: SideContext, walk: PeerWalk): Promise<void> {
+export function openKysely({ url }: SideContext, walk: PeerWalk): OpenSide {
   const pool = new Pool({ connectionString: url, max: 1 })
-  await using database = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
-  for (let start = 0; start < repos.length; start += reposPerTransaction) {
-    const share = repos.slice(start, start + reposPerTransaction)
-    await database.transaction().execute((transaction) => insertRepos(transaction.withSchema('atproto'), share, walk))
+  const database = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+  return {
+    async index(repos) {
+      for (let start = 0; start < repos.length; start += reposPerTransaction) {
+        const share = repos.slice(start, start + reposPerTransaction)
+        await database.transaction().execute((inside) => insertRepos(inside.withSchema('atproto'), share, walk))
+      }
+    },
+    close: () => database.destroy(),
   }
 }
 

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { openIndexPool } from '../src/index-pool.ts'
 import { MemoryBudget } from '../src/memory-budget.ts'
 import { openWriter } from '../src/write.ts'
-import type { SideContext } from './peers-side.ts'
+import type { OpenSide, SideContext } from './peers-side.ts'
 
 const MiB = 1024 * 1024
 /** The limits of the command line's defaults, and the bench's 200 repos a transaction. */
@@ -21,7 +21,7 @@ const batchMaxRepos = 200
 const reposPerThread = 8
 const threads = availableParallelism()
 
-export async function runOurs({ config, database, state, repos }: SideContext): Promise<void> {
+export function openOurs({ config, database, state, repos }: SideContext): OpenSide {
   const spillDir = mkdtempSync(join(tmpdir(), 'atproto-indexer-bench-spill-'))
   const writer = openWriter({ database, config, process: () => state.process, limits: { batchMaxRepos } })
   const budget = new MemoryBudget(memoryBytes)
@@ -46,24 +46,30 @@ export async function runOurs({ config, database, state, repos }: SideContext): 
     onSeen: () => {},
     onFetched: () => {},
   })
-  const walking = new Set<Promise<void>>()
-  const unwritten = new Set<Promise<void>>()
-  const track = (set: Set<Promise<void>>, work: Promise<void>) => {
-    const tracked = work.then(() => void set.delete(tracked))
-    set.add(tracked)
+  return {
+    async index(repos) {
+      const walking = new Set<Promise<void>>()
+      const unwritten = new Set<Promise<void>>()
+      const track = (set: Set<Promise<void>>, work: Promise<void>) => {
+        const tracked = work.then(() => void set.delete(tracked))
+        set.add(tracked)
+      }
+      for (const { claim } of repos) {
+        while (walking.size >= threads * reposPerThread) await Promise.race(walking)
+        while (budget.heldBytes > memoryBytes / 2 && unwritten.size > 0) await Promise.race([...walking, ...unwritten])
+        const walked = pool.indexRepo(claim).then(({ written }) => track(unwritten, written.then(assertCommitted)))
+        track(walking, walked)
+      }
+      await Promise.all(walking)
+      writer.flush()
+      await Promise.all(unwritten)
+    },
+    async close() {
+      await writer.close()
+      await pool.close()
+      rmSync(spillDir, { recursive: true, force: true })
+    },
   }
-  for (const { claim } of repos) {
-    while (walking.size >= threads * reposPerThread) await Promise.race(walking)
-    while (budget.heldBytes > memoryBytes / 2 && unwritten.size > 0) await Promise.race([...walking, ...unwritten])
-    const walked = pool.indexRepo(claim).then(({ written }) => track(unwritten, written.then(assertCommitted)))
-    track(walking, walked)
-  }
-  await Promise.all(walking)
-  writer.flush()
-  await Promise.all(unwritten)
-  await writer.close()
-  await pool.close()
-  rmSync(spillDir, { recursive: true, force: true })
 }
 
 function assertCommitted(outcome: string): void {

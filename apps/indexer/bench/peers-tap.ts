@@ -41,7 +41,7 @@ export async function runTap(dir: string, { hosts }: { hosts: number }): Promise
     await allDone(child, farm.urls.repos, metricsPort)
     const wallMs = performance.now() - startMs
     const { cpuMs, peakRssBytes } = usageOf(child.pid ?? -1) ?? { cpuMs: 0, peakRssBytes: 0 }
-    return { wallMs, cpuMs, postgresCpuMs: 0, peakRssMiB: peakRssBytes / 1024 / 1024 }
+    return { rows: farm.urls.records, wallMs, cpuMs, postgresCpuMs: 0, peakRssMiB: peakRssBytes / 1024 / 1024 }
   } finally {
     child.kill('SIGKILL')
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')

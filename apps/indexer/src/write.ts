@@ -135,7 +135,7 @@ export interface Writer {
   addLarge(claim: ClaimedRepo, chunks: AsyncIterable<RowChunk>, totals: () => RepoTotals): Promise<WriteOutcome>
   /** Removes, hides or shows the rows of repos that are gone. */
   settleGone(policy: InactivePolicy): Promise<GoneOutcome>
-  /** Writes what is waiting without delay: nothing more is about to join it. */
+  /** Writes what is waiting without delay, over all free connections: nothing more is about to join it. */
   flush(): void
   /** Writes everything, then ends. */
   close(): Promise<void>
@@ -156,13 +156,16 @@ export function openWriter({ database, config, process, limits: given, onRemove 
   let lingerMs = limits.batchMaxMs / 32
   let failure: { error: unknown } | undefined
 
-  const send = () => {
+  const send = (parts = 1) => {
     clearTimeout(timer)
     timer = undefined
     if (batch.repos.length === 0) return
-    const { repos } = batch
+    const full = batch
     batch = new Batch()
     lingerMs = Math.min(limits.batchMaxMs, lingerMs * 2)
+    for (const repos of full.split(parts)) write(repos)
+  }
+  const write = (repos: readonly Waiting[]) => {
     void batches.run(async (slot) => {
       try {
         if (failure !== undefined) throw failure.error
@@ -209,7 +212,7 @@ export function openWriter({ database, config, process, limits: given, onRemove 
       }),
     settleGone: (policy) =>
       larges.run((slot) => settleGone(policy, { ...context, role: firstLargeRole + slot, onRemove })),
-    flush: send,
+    flush: () => send(Math.min(batches.idle, Math.floor(batch.rows / minPartRows))),
     async close() {
       send()
       await batches.empty()
@@ -222,6 +225,9 @@ export function openWriter({ database, config, process, limits: given, onRemove 
 const firstBatchRole = 4
 const firstLargeRole = 6
 
+/** With fewer rows a transaction of their own costs more than it saves. */
+const minPartRows = 5_000
+
 class Batch {
   readonly repos: Waiting[] = []
   rows = 0
@@ -231,5 +237,21 @@ class Batch {
     this.repos.push(waiting)
     this.rows += waiting.repo.rows
     this.bytes += waiting.repo.bytes
+  }
+
+  /** Into so many parts, or fewer, of about as many rows. */
+  *split(parts: number): Generator<readonly Waiting[]> {
+    const share = parts > 1 ? this.rows / parts : Number.POSITIVE_INFINITY
+    let part: Waiting[] = []
+    let rows = 0
+    for (const waiting of this.repos) {
+      part.push(waiting)
+      rows += waiting.repo.rows
+      if (rows < share) continue
+      yield part
+      part = []
+      rows = 0
+    }
+    if (part.length > 0) yield part
   }
 }
