@@ -17,7 +17,7 @@ const source = 'github.com/bluesky-social/indigo/cmd/tap@latest'
 const home = join(tmpdir(), 'atproto-indexer-bench', 'go')
 const command = join(home, 'bin', 'tap')
 const installMs = 10 * 60_000
-const runMs = 5 * 60_000
+const runMs = 15 * 60_000
 const pollMs = 20
 
 /** Undefined when the command is there; else why it is not. */
@@ -30,7 +30,7 @@ export function installTap(): string | undefined {
   return status === 0 ? undefined : `go install ${source} failed: ${stderr.trim().split('\n').at(-1)}`
 }
 
-/** Throws when a repo fails, or when it takes five minutes. */
+/** Throws when a repo fails, or when it takes a quarter of an hour. */
 export async function runTap(dir: string, { hosts }: { hosts: number }): Promise<SideAnswer> {
   const store = mkdtempSync(join(tmpdir(), 'atproto-indexer-bench-tap-'))
   await using farm = await startFarm({ dir, hosts, handles: false })

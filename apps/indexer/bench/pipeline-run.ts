@@ -3,6 +3,7 @@
 // indexes, which a first crawl builds after it, are no part of it.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -98,6 +99,7 @@ export async function runIndexer({
   const output: Buffer[] = []
   child.stdout.on('data', (bytes: Buffer) => output.push(bytes))
   await once(child, 'close')
+  rmSync(spillDir, { recursive: true, force: true })
   if (child.exitCode !== 0) throw new Error(`the indexer ended with ${child.exitCode ?? child.signalCode}`)
   const summary: Summary = JSON.parse(Buffer.concat(output).toString('utf8'))
   if (summary.balance.done !== repos) throw new Error(`${summary.balance.done} of ${repos} repos are done`)
