@@ -80,6 +80,23 @@ test('repos of one batch commit with their rows, rejects, counts and state', asy
   await writer.close()
 })
 
+test.each([
+  ['many rows are written over both connections', 3_000, 2],
+  ['few rows are one transaction', 20, 1],
+])('at the end of a crawl %s', async (_, rows, transactions) => {
+  await using crawl = await openTestCrawl(4)
+  const writer = open(crawl, { batchMaxMs: 60_000 })
+  const written = crawl.claims.map((claim) => writer.add(finish(claim, { records: notes(rows) })))
+  writer.flush()
+  expect(await Promise.all(written)).toEqual(['committed', 'committed', 'committed', 'committed'])
+  const found = await crawl.database.pool.query(
+    'select count(distinct xmin::text)::int as transactions, count(*)::int as rows from note_rows',
+  )
+  expect(found.rows).toEqual([{ transactions, rows: 4 * rows }])
+  expect(await counterErrors(crawl.database)).toEqual([])
+  await writer.close()
+})
+
 test('a repo whose claim is no longer ours is dropped from its batch; the others commit', async () => {
   await using crawl = await openTestCrawl(3)
   const writer = open(crawl)
