@@ -1,5 +1,5 @@
 // How much faster are the same CARs in the same Postgres by us than by the peers? `npm run bench:peers [-- --json] [--scale 1]`
-// [--rounds 1] [--warm-up 400] [--sides ours,atcute]. The repos are those of bench:pipeline; all sides together take 25 minutes for them.
+// [--rounds 1] [--warm-up 400] [--sides ours,atcute]. The repos are those of bench:pipeline; all sides together take 40 minutes for them.
 // Each side starts with the CARs in memory and a fresh database; the clock starts when its first 400 repos are committed, so that its
 // code is compiled, and stops at its last commit. All but tap end with the same keyed tables, whose views show the very same rows,
 // which is checked: peers store values as they are, ours in short forms. The whole indexer and tap fetch the CARs from a farm on
