@@ -12,7 +12,7 @@ import { type Parcel, unpack } from './parcel.ts'
 import { receiveError, sendError } from './sent-error.ts'
 import { receiveChunk } from './sent-rows.ts'
 import type { ClaimedRepo } from './state.ts'
-import { idleCoresMeter, lookMs, ThreadNeed } from './thread-need.ts'
+import { idleCoresMeter, ThreadNeed } from './thread-need.ts'
 import type { RepoTotals, WriteOutcome, Writer } from './write.ts'
 
 export interface IndexPoolOptions {
@@ -34,6 +34,8 @@ export interface IndexPool extends AsyncDisposable {
   indexRepo(claim: ClaimedRepo, onHuge?: () => void): Promise<IndexedRepo>
   close(): Promise<void>
 }
+
+const lookMs = 500
 
 export function openIndexPool(options: IndexPoolOptions): IndexPool {
   const threads = [new IndexThread(options, options.first)]

@@ -12,11 +12,11 @@ function looksUntil(need: ThreadNeed, look: ThreadLook): number | undefined {
 
 test('another thread is asked for once those that run have been busy for a while, and no sooner for having been busy before', () => {
   const need = new ThreadNeed(8)
-  expect(looksUntil(need, busy)).toBe(5)
-  expect(looksUntil(need, busy)).toBe(5)
+  expect(looksUntil(need, busy)).toBe(4)
+  expect(looksUntil(need, busy)).toBe(4)
   expect(need.look(busy)).toBe(false)
   expect(need.look({ ...busy, utilizations: [0.1] })).toBe(false)
-  expect(looksUntil(need, busy)).toBe(5)
+  expect(looksUntil(need, busy)).toBe(4)
 })
 
 test.each<[string, Partial<ThreadLook>]>([
@@ -29,7 +29,7 @@ test.each<[string, Partial<ThreadLook>]>([
 
 test('no more threads than the limit are asked for', () => {
   expect(looksUntil(new ThreadNeed(2), { ...busy, utilizations: [1, 1] })).toBeUndefined()
-  expect(looksUntil(new ThreadNeed(3), { ...busy, utilizations: [1, 1] })).toBe(5)
+  expect(looksUntil(new ThreadNeed(3), { ...busy, utilizations: [1, 1] })).toBe(4)
 })
 
 test('a processor that works is not idle', () => {

@@ -17,9 +17,8 @@ const busyUtilization = 0.85
 const minReposPerThread = 4
 /** Tiny repos on two cores leave 0.1 to the machine (main thread, Postgres), and a second thread made them a quarter slower. */
 const minIdleCores = 0.25
-/** A second, on average: the code is compiled by then and the crawl no short one. */
-export const lookMs = 200
-const looks = 5
+/** Looks that count, on average: with one each half second, the code is compiled by then and the crawl no short one. */
+const looks = 4
 
 export class ThreadNeed {
   readonly #maxThreads: number
