@@ -10,6 +10,7 @@ import { buildRepo, generateRecords, makeDid, makeSigningKey, tidFromMicros } fr
 import { archivePath, openArchive, removeArchived } from '../src/archive.ts'
 import { readArchivedCar } from '../src/archive-read.ts'
 import { ArchiveCopy } from '../src/archive-write.ts'
+import { median } from './median.ts'
 
 const { values } = parseArgs({
   options: { json: { type: 'boolean', default: false }, rounds: { type: 'string', default: '5' } },
@@ -109,8 +110,4 @@ async function cpuOf(run: () => Promise<unknown>): Promise<number> {
   await run()
   const { user, system } = process.cpuUsage(before)
   return user + system
-}
-
-function median(times: readonly number[]): number {
-  return [...times].sort((a, b) => a - b)[times.length >> 1] ?? 0
 }

@@ -5,6 +5,7 @@
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { storeBigRepo } from './big-repo-car.ts'
+import { medianBy } from './median.ts'
 import { ask, openBenchPostgres } from './pipeline-postgres.ts'
 import { runIndexer, startFarm } from './pipeline-run.ts'
 import { usageOf } from './pipeline-usage.ts'
@@ -45,7 +46,10 @@ for (let round = 0; round < Number(values.rounds); round++) {
   alone.push(await measure('tiny alone', {}))
   beside.push(await measure(`tiny beside ${values.records} records`, { dir }))
 }
-const cases = [median(alone), median(beside)]
+const cases = [
+  medianBy(alone, ({ tinyReposPerSecond }) => tinyReposPerSecond),
+  medianBy(beside, ({ tinyReposPerSecond }) => tinyReposPerSecond),
+]
 const [first, second] = cases
 const ratios =
   first && second
@@ -88,12 +92,6 @@ async function measure(name: string, more: { dir?: string }): Promise<Case> {
     peakRssMiB: Math.round(indexer.peakRssBytes / MiB),
     peakHeldMiB: Math.round(summary.peakHeldBytes / MiB),
   }
-}
-
-function median(runs: readonly Case[]): Case {
-  const middle = runs.toSorted((a, b) => a.tinyReposPerSecond - b.tinyReposPerSecond)[runs.length >> 1]
-  if (middle === undefined) throw new Error('there is at least one round')
-  return middle
 }
 
 function round(value: number): number {

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { Client } from 'pg'
 import { type Database, migrate, openDatabase } from '../src/database.ts'
 import { openState, type State } from '../src/state.ts'
+import { median } from './median.ts'
 import { openBenchPostgres } from './pipeline-postgres.ts'
 
 const { values } = parseArgs({
@@ -46,10 +47,6 @@ async function medianOf(reps: number, run: () => Promise<unknown>): Promise<numb
   const times: number[] = []
   for (let rep = 0; rep < reps; rep++) times.push(await timed(run))
   return median(times)
-}
-
-function median(times: readonly number[]): number {
-  return [...times].sort((a, b) => a - b)[times.length >> 1] ?? 0
 }
 
 /** Indexes are built after the rows: made row by row they would take the bench ten minutes. */

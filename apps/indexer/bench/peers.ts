@@ -8,6 +8,7 @@ import { spawn } from 'node:child_process'
 import { cpus } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
+import { median } from './median.ts'
 import { tables } from './peers-rows.ts'
 import type { SideAnswer, SideArgs, SideName } from './peers-side.ts'
 import { installTap, runTap } from './peers-tap.ts'
@@ -139,10 +140,9 @@ function report(settings: Record<string, string>): void {
   }
   const name = `${repos.length} repos`
   const cases = [...answers].map(([side, runs]) => {
-    const median = (value: (run: SideAnswer) => number) =>
-      runs.map(value).toSorted((a, b) => a - b)[runs.length >> 1] ?? 0
+    const middle = (value: (run: SideAnswer) => number) => median(runs.map(value))
     const rows = runs[0]?.rows ?? 0
-    const medianMs = median(({ wallMs }) => wallMs)
+    const medianMs = middle(({ wallMs }) => wallMs)
     const perRow = (ms: number) => round((ms * 1000) / rows)
     return {
       case: name,
@@ -153,8 +153,8 @@ function report(settings: Record<string, string>): void {
       rowsPerSecond: Math.round((rows * 1000) / medianMs),
       peakRssMiB: Math.round(Math.max(...runs.map(({ peakRssMiB }) => peakRssMiB))),
       cpuMicrosPerRow: {
-        side: perRow(median(({ cpuMs }) => cpuMs)),
-        postgres: perRow(median(({ postgresCpuMs }) => postgresCpuMs)),
+        side: perRow(middle(({ cpuMs }) => cpuMs)),
+        postgres: perRow(middle(({ postgresCpuMs }) => postgresCpuMs)),
       },
       does: side.does,
     }

@@ -5,6 +5,7 @@
 // machine that is shared changes its speed from minute to minute.
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { median, medianBy } from './median.ts'
 import { openBenchPostgres } from './pipeline-postgres.ts'
 import { loadWithPsql, type PsqlLoad } from './pipeline-psql.ts'
 import { storeRepos } from './pipeline-repos.ts'
@@ -70,7 +71,7 @@ async function measureWhole(): Promise<void> {
     loads.push(psql)
     roundRatios.push(round(psql.wallMs / ours.wallMs))
   }
-  const loaded = middle(loads, byTime)
+  const loaded = medianBy(loads, byTime)
   cases.push(describe('whole', runs))
   const { client, wallMs, rows, bytes, postgresCpuMs, clientCpuMs } = loaded
   const perRow = (ms: number) => round((ms * 1000) / rows)
@@ -101,7 +102,7 @@ async function run(url: string, filter: { maxRecords?: number }, args: string[])
 }
 
 function describe(name: string, runs: readonly IndexerRun[]): Case {
-  const { wallMs, rows, repos, indexer, postgresCpuMs, farmCpuMs, summary } = middle(runs, byTime)
+  const { wallMs, rows, repos, indexer, postgresCpuMs, farmCpuMs, summary } = medianBy(runs, byTime)
   const perRow = (ms: number) => round((ms * 1000) / rows)
   return {
     case: name,
@@ -127,7 +128,7 @@ function report(settings: Record<string, string>): void {
     postgres: settings,
   }
   const psql = cases.find((one) => one.case === 'whole' && one.side !== 'indexer')
-  const ratios = psql ? { [`whole/${psql.side}`]: middle(roundRatios, (ratio) => ratio) } : {}
+  const ratios = psql ? { [`whole/${psql.side}`]: median(roundRatios) } : {}
   if (values.json) {
     console.log(JSON.stringify({ bench: 'pipeline', machine, scale, cases, ratios, roundRatios }))
     return
@@ -135,13 +136,6 @@ function report(settings: Record<string, string>): void {
   console.log(machine)
   for (const one of cases) console.log(one)
   console.log(ratios, roundRatios)
-}
-
-/** The one with the median value. */
-function middle<One>(all: readonly One[], value: (one: One) => number): One {
-  const found = all.toSorted((a, b) => value(a) - value(b))[all.length >> 1]
-  if (found === undefined) throw new Error('there is at least one round')
-  return found
 }
 
 function round(value: number): number {

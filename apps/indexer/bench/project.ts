@@ -7,6 +7,7 @@ import { type Config, loadConfig } from '../src/config.ts'
 import { createProjection } from '../src/project/projection.ts'
 import { placeOf } from '../src/project/testing-place.ts'
 import { readFields } from '../src/project/testing-slow-way.ts'
+import { median } from './median.ts'
 import { atcute, cborg, SlowProjection } from './project-peers.ts'
 
 interface Result {
@@ -113,10 +114,6 @@ function checkEqual(
       if (!isSame) throw new Error('the sides differ')
     }
   }
-}
-
-function median(times: readonly number[]): number {
-  return times.toSorted((a, b) => a - b)[times.length >> 1] ?? Number.NaN
 }
 
 function report(all: readonly Result[]): void {

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Client } from 'pg'
+import { median } from './median.ts'
 import { openBenchPostgres } from './pipeline-postgres.ts'
 import { makeTables } from './pipeline-psql.ts'
 import { startFarm } from './pipeline-run.ts'
@@ -99,7 +100,7 @@ function report(times: Record<string, number[]>): void {
   const cases = Object.entries(times).map(([name, taken]) => ({
     case: name,
     side: 'indexer',
-    medianMs: Math.round(taken.toSorted((a, b) => a - b)[taken.length >> 1] ?? 0),
+    medianMs: Math.round(median(taken)),
     reps: taken.length,
   }))
   const ratios = Object.fromEntries(

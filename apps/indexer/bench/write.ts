@@ -16,6 +16,7 @@ import { RowBuffers } from '../src/row-buffers.ts'
 import { applySchema } from '../src/schema.ts'
 import { type ClaimedRepo, openState } from '../src/state.ts'
 import { openWriter, type WriteLimits } from '../src/write.ts'
+import { median } from './median.ts'
 import { openBenchPostgres } from './pipeline-postgres.ts'
 import { loadWithPsql } from './pipeline-psql.ts'
 
@@ -92,17 +93,16 @@ async function measure({ name, repos, records }: Case, reps: number): Promise<Re
 }
 
 function summarize(name: string, side: Result['side'], loads: Load[], commits: number): Result {
-  const median = (value: (load: Load) => number) =>
-    Math.round(loads.map(value).sort((a, b) => a - b)[loads.length >> 1] ?? 0)
+  const middle = (value: (load: Load) => number) => Math.round(median(loads.map(value)))
   return {
     case: name,
     side,
-    medianMs: median(({ ms }) => ms),
+    medianMs: middle(({ ms }) => ms),
     reps: loads.length,
     rows: loads[0]?.rows ?? 0,
     commits,
-    cpuMs: median(({ cpuMs }) => cpuMs),
-    postgresCpuMs: median(({ postgresCpuMs }) => postgresCpuMs),
+    cpuMs: middle(({ cpuMs }) => cpuMs),
+    postgresCpuMs: middle(({ postgresCpuMs }) => postgresCpuMs),
   }
 }
 

@@ -83,6 +83,7 @@ test('repos of one batch commit with their rows, rejects, counts and state', asy
 test.each([
   ['many rows are written over both connections', 3_000, 2],
   ['few rows are one transaction', 20, 1],
+  ['repos without rows are one transaction', 0, 1],
 ])('at the end of a crawl %s', async (_, rows, transactions) => {
   await using crawl = await openTestCrawl(4)
   const writer = open(crawl, { batchMaxMs: 60_000 })
@@ -90,7 +91,7 @@ test.each([
   writer.flush()
   expect(await Promise.all(written)).toEqual(['committed', 'committed', 'committed', 'committed'])
   const found = await crawl.database.pool.query(
-    'select count(distinct xmin::text)::int as transactions, count(*)::int as rows from note_rows',
+    'select count(distinct xmin::text)::int as transactions, (select count(*)::int from note_rows) as rows from repos',
   )
   expect(found.rows).toEqual([{ transactions, rows: 4 * rows }])
   expect(await counterErrors(crawl.database)).toEqual([])

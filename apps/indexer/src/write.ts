@@ -156,15 +156,16 @@ export function openWriter({ database, config, process, limits: given, onRemove 
   let lingerMs = limits.batchMaxMs / 32
   let failure: { error: unknown } | undefined
 
-  const send = (parts = 1) => {
+  const send = ({ connections = 1 } = {}) => {
     clearTimeout(timer)
     timer = undefined
     if (batch.repos.length === 0) return
     const full = batch
     batch = new Batch()
     lingerMs = Math.min(limits.batchMaxMs, lingerMs * 2)
-    for (const repos of full.split(parts)) write(repos)
+    for (const repos of full.split(connections)) write(repos)
   }
+  const flush = () => send({ connections: batches.idle })
   const write = (repos: readonly Waiting[]) => {
     void batches.run(async (slot) => {
       try {
@@ -212,9 +213,9 @@ export function openWriter({ database, config, process, limits: given, onRemove 
       }),
     settleGone: (policy) =>
       larges.run((slot) => settleGone(policy, { ...context, role: firstLargeRole + slot, onRemove })),
-    flush: () => send(Math.min(batches.idle, Math.floor(batch.rows / minPartRows))),
+    flush,
     async close() {
-      send()
+      flush()
       await batches.empty()
       await larges.empty()
     },
@@ -225,7 +226,7 @@ export function openWriter({ database, config, process, limits: given, onRemove 
 const firstBatchRole = 4
 const firstLargeRole = 6
 
-/** With fewer rows a transaction of their own costs more than it saves. */
+/** Postgres takes 17 ms for them, and a transaction costs it some by itself. */
 const minPartRows = 5_000
 
 class Batch {
@@ -239,18 +240,19 @@ class Batch {
     this.bytes += waiting.repo.bytes
   }
 
-  /** Into so many parts, or fewer, of about as many rows. */
-  *split(parts: number): Generator<readonly Waiting[]> {
-    const share = parts > 1 ? this.rows / parts : Number.POSITIVE_INFINITY
+  /** Into at most so many parts of about as many rows each, if they are worth it. */
+  *split(maxParts: number): Generator<readonly Waiting[]> {
+    const parts = Math.min(maxParts, Math.floor(this.rows / minPartRows))
     let part: Waiting[] = []
+    let made = 0
     let rows = 0
     for (const waiting of this.repos) {
       part.push(waiting)
       rows += waiting.repo.rows
-      if (rows < share) continue
+      if (made + 1 >= parts || rows * parts < this.rows * (made + 1)) continue
       yield part
       part = []
-      rows = 0
+      made++
     }
     if (part.length > 0) yield part
   }
