@@ -108,8 +108,8 @@ function copyBytes(source: Memory, from: number, length: number, target: Chunk, 
     target.bytes.set(source.bytes.subarray(from, from + length), to)
     return
   }
-  let i = 0
-  for (; i + 4 <= length; i += 4) target.view.setInt32(to + i, source.view.getInt32(from + i, true), true)
+  let i = 0 // compiled code moves eight bytes as they are and makes no BigInt of them
+  for (; i + 8 <= length; i += 8) target.view.setBigInt64(to + i, source.view.getBigInt64(from + i, true), true)
   for (; i < length; i++) target.bytes[to + i] = source.bytes[from + i] ?? 0
 }
 
