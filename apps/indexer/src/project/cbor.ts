@@ -48,8 +48,11 @@ export class CborReader {
   sawUnsortedKeys = false
 
   open({ memory, from, to }: Place): void {
-    this.bytes = memory.bytes
-    this.view = memory.view
+    if (this.view !== memory.view) {
+      // most blocks lie where the one before did, and a reader is older than memory, so the stores cost
+      this.bytes = memory.bytes
+      this.view = memory.view
+    }
     this.start = from
     this.end = to
     this.rewind()
