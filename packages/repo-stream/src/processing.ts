@@ -37,7 +37,7 @@ export class Processing {
   #copyDigest({ view }: Slab, data: number): Uint8Array {
     const digest = this.#digest
     const from = data - digestBytes
-    for (let i = 0; i < digestBytes; i += 4) digest.view.setInt32(i, view.getInt32(from + i))
+    for (let i = 0; i < digestBytes; i += 8) digest.view.setBigInt64(i, view.getBigInt64(from + i, true), true)
     return digest.bytes
   }
 }

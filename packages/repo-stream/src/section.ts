@@ -61,7 +61,7 @@ export function writeSection(target: Slab, start: number, { source, digestAt, st
   bytes[at++] = rest
   view.setUint32(at, (state << 24) | 0x711220)
   at += 4
-  for (let i = 0; i < digestBytes; i += 4) view.setInt32(at + i, source.view.getInt32(digestAt + i))
+  for (let i = 0; i < digestBytes; i += 8) view.setBigInt64(at + i, source.view.getBigInt64(digestAt + i, true), true)
   bytes.set(value, at + digestBytes)
 }
 
