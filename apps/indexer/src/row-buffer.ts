@@ -10,11 +10,24 @@ export interface RowShape {
   readonly generic: boolean
 }
 
+// Powers of two, so that another buffer may use them again.
 const firstChunkBytes = 1_024 // most repos have a handful of rows in a table
 const largestChunkBytes = 262_144
 const keptChunkBytes = 8_192 // of a buffer that is used again
 const cidBytes = 32
 const manyBytes = 256 // from here on a call into `set` and the view that it takes cost less than a loop over words
+
+/** A stretch of memory that rows are written to. */
+export interface Chunk {
+  readonly bytes: Buffer
+  readonly view: DataView
+}
+
+/** Chunks of buffers that were reset, for those that grow. */
+export interface SpareChunks {
+  takeChunk(bytes: number): Chunk | undefined
+  giveChunk(chunk: Chunk): void
+}
 
 /** What a row needs of its entry. */
 export type RowEntry = Pick<Entry, 'collection' | 'keyBytes' | 'rkeyFrom' | 'rkeyTo' | 'node' | 'digestFrom'>
@@ -25,6 +38,7 @@ export class RowBuffer {
   bytes = 0
   readonly #generic: boolean
   readonly #fieldCount: number
+  readonly #spare: SpareChunks | undefined
   #chunks: Buffer[] = []
   #chunk = chunkOf(firstChunkBytes)
   /** Rows that were not taken yet are from `#from` to `#at` of the chunk. */
@@ -32,8 +46,11 @@ export class RowBuffer {
   #at = 0
   /** The chunk that `reset` begins with. */
   #kept = this.#chunk
+  /** Larger ones that rows were written to since then. */
+  #large: Chunk[] = []
 
-  constructor(table: RowShape) {
+  constructor(table: RowShape, spare?: SpareChunks) {
+    this.#spare = spare
     this.#generic = table.generic
     this.#fieldCount = table.columns.length + (table.generic ? 4 : 3)
   }
@@ -78,6 +95,8 @@ export class RowBuffer {
   /** Is empty again; writes over rows that were taken. */
   reset(): void {
     this.take()
+    for (const chunk of this.#large) this.#spare?.giveChunk(chunk)
+    this.#large = []
     this.#chunk = this.#kept
     this.#from = this.#at = 0
   }
@@ -87,19 +106,16 @@ export class RowBuffer {
     if (this.#at + bytes <= length) return
     if (this.#at > this.#from) this.#chunks.push(this.#chunk.bytes.subarray(this.#from, this.#at))
     const next = Math.min(largestChunkBytes, Math.max(firstChunkBytes, this.bytes * 2))
-    this.#chunk = chunkOf(Math.max(next, bytes))
-    if (this.#chunk.bytes.length <= keptChunkBytes) this.#kept = this.#chunk
+    const size = 2 ** (32 - Math.clz32(Math.max(next, bytes) - 1))
+    this.#chunk = this.#spare?.takeChunk(size) ?? chunkOf(size)
+    if (size <= keptChunkBytes) this.#kept = this.#chunk
+    else this.#large.push(this.#chunk)
     this.#from = this.#at = 0
   }
 }
 
-interface Chunk {
-  readonly bytes: Buffer
-  readonly view: DataView
-}
-
 function chunkOf(length: number): Chunk {
-  const bytes = Buffer.allocUnsafe(length)
+  const bytes = length > keptChunkBytes ? Buffer.allocUnsafeSlow(length) : Buffer.allocUnsafe(length)
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, length) }
 }
 
