@@ -36,12 +36,19 @@ export interface ResolveContext {
 export async function resolveRepos(context: ResolveContext): Promise<void> {
   const { state, signal, listed, concurrency } = context
   const { bell } = listed
-  const asking = new Set<Promise<void>>()
+  const askers = new Set<Promise<void>>()
   const answers = new Answers(context)
   let queue: Unresolved[] = []
   let lookAtMs = 0
   let heard = -1
   let failure: unknown
+  /** The loop below is not woken for each DID, only when it has something to do. */
+  const askAll = async () => {
+    for (let repo = queue.pop(); repo && !signal.aborted; repo = queue.pop()) {
+      await ask(repo, answers, context)
+      if (answers.areDue) bell.wake()
+    }
+  }
   try {
     for (;;) {
       signal.throwIfAborted()
@@ -51,26 +58,26 @@ export async function resolveRepos(context: ResolveContext): Promise<void> {
         queue = (await state.takeUnresolved(batchSize)).reverse()
         lookAtMs = queue.length === batchSize ? 0 : Date.now() + lookAgainMs
       }
-      while (asking.size < concurrency && queue.length > 0) {
-        const repo = queue.pop()
-        if (!repo) break
-        const asked = ask(repo, answers, context)
+      while (askers.size < concurrency && queue.length > 0) {
+        const asker = askAll()
           .catch((error: unknown) => {
             failure ??= error
+            queue = []
           })
           .finally(() => {
-            asking.delete(asked)
+            askers.delete(asker)
             bell.wake()
           })
-        asking.add(asked)
+        askers.add(asker)
       }
-      if (answers.areDue || (asking.size === 0 && answers.size > 0)) await answers.save()
-      else if (asking.size > 0) await bell.wait(answers.saveAfterMs, signal)
+      if (answers.areDue || (askers.size === 0 && answers.size > 0)) await answers.save()
+      else if (askers.size > 0) await bell.wait(answers.saveAfterMs, signal)
       else if (await context.moreToCome()) await bell.wait(lookAgainMs, signal)
       else return
     }
   } finally {
-    await Promise.allSettled(asking)
+    queue = [] // no asker takes another
+    await Promise.allSettled(askers)
     await answers.save()
   }
 }
