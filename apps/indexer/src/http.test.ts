@@ -1,5 +1,5 @@
 import type { LookupFunction } from 'node:net'
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { fakeDns, openTestHttp, readAll, startTestServer, until } from './http-test-server.ts'
 
 describe('an abort', () => {
@@ -141,6 +141,8 @@ describe('a URL', () => {
 })
 
 describe('a proxy of the environment', () => {
+  afterEach(() => void vi.unstubAllEnvs())
+
   it('gets what is meant for other hosts, and loopback never', async () => {
     await using proxy = await startTestServer((_request, response) => void response.end('by proxy'))
     await using server = await startTestServer((_request, response) => void response.end('direct'))
@@ -148,6 +150,13 @@ describe('a proxy of the environment', () => {
     expect((await readAll(await http.get('http://pds.example/a'))).toString()).toBe('by proxy')
     expect((await readAll(await http.get(server.origin))).toString()).toBe('direct')
     expect(proxy.asked).toEqual(['http://pds.example/a'])
+  })
+
+  it.each(['http_proxy', 'HTTP_PROXY'])('is known by %s', async (name) => {
+    await using proxy = await startTestServer((_request, response) => void response.end('by proxy'))
+    vi.stubEnv(name, proxy.origin)
+    await using http = openTestHttp()
+    expect((await readAll(await http.get('http://pds.example/a'))).toString()).toBe('by proxy')
   })
 
   it('is not asked for private addresses', async () => {
