@@ -112,6 +112,7 @@ describe('readDidDocument', () => {
     expect(readDidDocument(did, document('http://127.0.0.1:2583'), { allowHttp: true }).host).toBe(
       'http://127.0.0.1:2583',
     )
+    expect(() => readDidDocument(did, document('http://127.0.0.1:2583'))).toThrow(/usable service/)
   })
 
   it.each([

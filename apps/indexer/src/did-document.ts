@@ -43,12 +43,24 @@ function findById(list: unknown, did: string, fragment: string): Record<string, 
 
 /** Of an http(s) URL; a name with a dot behind it is the same host. */
 export function readOrigin(value: unknown, allowHttp: boolean): string | undefined {
-  const url = typeof value === 'string' && value.length <= 512 ? URL.parse(value) : null
-  if (url === null) return undefined
-  if (url.protocol !== 'https:' && !(allowHttp && url.protocol === 'http:')) return undefined
+  if (typeof value !== 'string' || value.length > 512) return undefined
+  const origin = knownOrigins.get(value) ?? parseOrigin(value)
+  return allowHttp || origin?.startsWith('https:') ? origin : undefined
+}
+
+/** By the URL they were read from: a few hosts have most repos, so most URLs need not be parsed. */
+const knownOrigins = new Map<string, string>()
+const maxKnownOrigins = 1000
+
+function parseOrigin(value: string): string | undefined {
+  const url = URL.parse(value)
+  if (url?.protocol !== 'https:' && url?.protocol !== 'http:') return undefined
   if (url.hostname.endsWith('.')) url.hostname = url.hostname.slice(0, -1)
   const isUsable = url.hostname !== '' && !url.hostname.endsWith('.') && url.username === '' && url.password === ''
-  return isUsable ? url.origin : undefined
+  if (!isUsable) return undefined
+  if (knownOrigins.size >= maxKnownOrigins) knownOrigins.clear()
+  knownOrigins.set(value, url.origin)
+  return url.origin
 }
 
 function readKey({ type, publicKeyMultibase: text }: Record<string, unknown>): string | undefined {
