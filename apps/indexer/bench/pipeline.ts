@@ -1,8 +1,8 @@
 // How close does the whole come to what Postgres can take? `npm run bench:pipeline [-- --json] [--scale 0.05]`.
 // A farm on loopback (relay, PLC, 8 PDSs; a process of its own) serves 20,000 ready repos and three of 100 MiB to the real
 // indexer, a child process, which fills the embedded Postgres on the same cores; then psql loads the same rows into the same
-// tables. Both sides take turns, three times; of the ratios, each of two runs that follow each other, the middle one counts, for a
-// machine that is shared changes its speed from minute to minute.
+// tables. Both sides take turns, three times; each run of the indexer is compared with psql's before and after it, and of these ratios the
+// middle one counts, for a machine that is shared changes its speed from minute to minute.
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { median, medianBy } from './median.ts'
@@ -51,7 +51,7 @@ const { dir } = await storeRepos({
 await using postgres = await openBenchPostgres()
 const cases: Case[] = []
 /** psql's time over ours, of each round. */
-const roundRatios: number[] = []
+let roundRatios: number[] = []
 const wanted = values.only.split(',')
 if (wanted.includes('whole')) await measureWhole()
 for (const verify of ['structure', 'full'] as const) {
@@ -69,8 +69,11 @@ async function measureWhole(): Promise<void> {
     if (psql.rows !== ours.rows) throw new Error('psql and the indexer wrote other rows')
     runs.push(ours)
     loads.push(psql)
-    roundRatios.push(round(psql.wallMs / ours.wallMs))
   }
+  roundRatios = runs.map(({ wallMs }, turn) => {
+    const around = loads.slice(Math.max(0, turn - 1), turn + 1)
+    return round(around.reduce((sum, load) => sum + load.wallMs, 0) / around.length / wallMs)
+  })
   const loaded = medianBy(loads, byTime)
   cases.push(describe('whole', runs))
   const { client, wallMs, rows, bytes, postgresCpuMs, clientCpuMs } = loaded
