@@ -50,16 +50,15 @@ const { dir } = await storeRepos({
 })
 await using postgres = await openBenchPostgres()
 const cases: Case[] = []
-/** psql's time over ours, of each round. */
-let roundRatios: number[] = []
 const wanted = values.only.split(',')
-if (wanted.includes('whole')) await measureWhole()
+const roundRatios = wanted.includes('whole') ? await measureWhole() : []
 for (const verify of ['structure', 'full'] as const) {
   if (wanted.includes(`tiny ${verify}`)) await measureTiny(verify)
 }
 report(await postgres.settings())
 
-async function measureWhole(): Promise<void> {
+/** Gives psql's time over ours, of each round. */
+async function measureWhole(): Promise<number[]> {
   const runs: IndexerRun[] = []
   const loads: PsqlLoad[] = []
   for (let turn = 0; turn < Number(values.rounds); turn++) {
@@ -70,10 +69,6 @@ async function measureWhole(): Promise<void> {
     runs.push(ours)
     loads.push(psql)
   }
-  roundRatios = runs.map(({ wallMs }, turn) => {
-    const around = loads.slice(Math.max(0, turn - 1), turn + 1)
-    return round(around.reduce((sum, load) => sum + load.wallMs, 0) / around.length / wallMs)
-  })
   const loaded = medianBy(loads, byTime)
   cases.push(describe('whole', runs))
   const { client, wallMs, rows, bytes, postgresCpuMs, clientCpuMs } = loaded
@@ -87,6 +82,10 @@ async function measureWhole(): Promise<void> {
     bytes,
     rowsPerSecond: Math.round((rows * 1000) / wallMs),
     cpuMicrosPerRow: { client: perRow(clientCpuMs), postgres: perRow(postgresCpuMs) },
+  })
+  return runs.map(({ wallMs }, turn) => {
+    const around = loads.slice(Math.max(0, turn - 1), turn + 1)
+    return round(around.reduce((sum, load) => sum + load.wallMs, 0) / around.length / wallMs)
   })
 }
 

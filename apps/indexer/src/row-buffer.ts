@@ -1,6 +1,6 @@
 // Rows in Postgres' binary COPY format: key, cid and ready-made fields in, buffers out. One copy per row, no object per row.
 // A row is: int16 number of fields, then each field as int32 length and bytes.
-import type { Entry, Memory } from 'repo-stream'
+import type { Entry, Memory, Spares } from 'repo-stream'
 import type { RowFields } from './project/answer.ts'
 
 export interface RowShape {
@@ -23,12 +23,6 @@ export interface Chunk {
   readonly view: DataView
 }
 
-/** Chunks of buffers that were reset, for those that grow. */
-export interface SpareChunks {
-  takeChunk(bytes: number): Chunk | undefined
-  giveChunk(chunk: Chunk): void
-}
-
 /** What a row needs of its entry. */
 export type RowEntry = Pick<Entry, 'collection' | 'keyBytes' | 'rkeyFrom' | 'rkeyTo' | 'node' | 'digestFrom'>
 
@@ -38,7 +32,7 @@ export class RowBuffer {
   bytes = 0
   readonly #generic: boolean
   readonly #fieldCount: number
-  readonly #spare: SpareChunks | undefined
+  readonly #spare: Spares<Chunk> | undefined
   #chunks: Buffer[] = []
   #chunk = chunkOf(firstChunkBytes)
   /** Rows that were not taken yet are from `#from` to `#at` of the chunk. */
@@ -49,7 +43,8 @@ export class RowBuffer {
   /** Larger ones that rows were written to since then. */
   #large: Chunk[] = []
 
-  constructor(table: RowShape, spare?: SpareChunks) {
+  /** `spare`: chunks of buffers that were reset, for those that grow. */
+  constructor(table: RowShape, spare?: Spares<Chunk>) {
     this.#spare = spare
     this.#generic = table.generic
     this.#fieldCount = table.columns.length + (table.generic ? 4 : 3)
@@ -95,7 +90,7 @@ export class RowBuffer {
   /** Is empty again; writes over rows that were taken. */
   reset(): void {
     this.take()
-    for (const chunk of this.#large) this.#spare?.giveChunk(chunk)
+    for (const chunk of this.#large) this.#spare?.keep(chunk.bytes.length, chunk)
     this.#large = []
     this.#chunk = this.#kept
     this.#from = this.#at = 0
@@ -107,7 +102,7 @@ export class RowBuffer {
     if (this.#at > this.#from) this.#chunks.push(this.#chunk.bytes.subarray(this.#from, this.#at))
     const next = Math.min(largestChunkBytes, Math.max(firstChunkBytes, this.bytes * 2))
     const size = 2 ** (32 - Math.clz32(Math.max(next, bytes) - 1))
-    this.#chunk = this.#spare?.takeChunk(size) ?? chunkOf(size)
+    this.#chunk = this.#spare?.take(size) ?? chunkOf(size)
     if (size <= keptChunkBytes) this.#kept = this.#chunk
     else this.#large.push(this.#chunk)
     this.#from = this.#at = 0

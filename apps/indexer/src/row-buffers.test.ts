@@ -39,7 +39,7 @@ it('keeps 16 MiB of such memory at most', () => {
   for (const { give } of repos) give()
   let kept = 0
   for (let bytes = 16 * KiB; bytes <= 256 * KiB; bytes *= 2) {
-    while (buffers.takeChunk(bytes) !== undefined) kept += bytes
+    while (buffers.chunks.take(bytes) !== undefined) kept += bytes
   }
   expect(kept).toBeGreaterThan(15 * KiB * KiB)
   expect(kept).toBeLessThanOrEqual(16 * KiB * KiB)

@@ -8,6 +8,7 @@ export { keyHeight } from './key-height.ts'
 export { defaultLimits, type Limits } from './limits.ts'
 export { loadCar } from './load-car.ts'
 export { type PublicKey, parsePublicKey } from './public-key.ts'
+export { Spares } from './spares.ts'
 export { removeStaleSpills, spillPath } from './spill-dir.ts'
 export { microsFromTid, tidFromMicros } from './tid.ts'
 export type {

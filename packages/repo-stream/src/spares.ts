@@ -1,6 +1,7 @@
 // Memory that nobody needs any more, for whoever needs as much next: by size, and so many bytes in all. New memory must be cleared, is told
 // to the collector, and comes page by page from the system.
 
+/** At most `maxBytes` are kept; sizes are in bytes, and only an equal one is found. */
 export class Spares<Spare> {
   readonly #maxBytes: number
   readonly #bySize = new Map<number, Spare[]>()
