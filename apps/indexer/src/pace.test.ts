@@ -28,7 +28,7 @@ test.each([
   using stack = new DisposableStack()
   const larges = Array.from({ length: count }, () => stack.use(pace.enter()))
   for (const large of larges) await large.worked(0)
-  const worked = larges[0]?.worked(2).then(() => 'the large one') // 18 ms for one, 4.5 for each of two: too short for a timer
+  const worked = larges[0]?.worked(2).then(() => 'the large one') // 18 ms for one, 2.3 for each of two: too short for a timer
   expect(await Promise.race([worked, turn()])).toBe(first)
   await worked
 })

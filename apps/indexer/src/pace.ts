@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Bytes of a CAR past which its repo is large. */
 const largeCarBytes = 8 * 1024 * 1024
-/** Time of the small ones for each unit of a large one's time; of two large ones a quarter of it, of three a ninth. */
+/** Time of the small ones for each unit of a large one's time; of two large ones an eighth of it, of three a 27th. */
 const smallShare = 9
 /** Shorter rests are saved up: a timer is no more exact. */
 const minRestMs = 5
@@ -35,7 +35,7 @@ export class Pace {
     const nowMs = performance.now()
     if (nowMs - this.#lookedAtMs >= lookMs) this.#look(nowMs)
     if (!this.#isBusy) return
-    this.#restUntilMs = Math.max(nowMs - maxMadeUpMs, this.#restUntilMs) + (stepMs * smallShare) / this.large ** 2
+    this.#restUntilMs = Math.max(nowMs - maxMadeUpMs, this.#restUntilMs) + (stepMs * smallShare) / this.large ** 3
     const restMs = this.#restUntilMs - nowMs
     if (restMs >= minRestMs) await sleep(restMs)
   }
