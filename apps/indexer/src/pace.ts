@@ -52,7 +52,6 @@ export class RepoPace implements Disposable {
   readonly #pace: Pace
   #large = false
   #bytes = 0
-  #gaveAtMs: number | undefined
 
   constructor(pace: Pace) {
     this.#pace = pace
@@ -66,21 +65,11 @@ export class RepoPace implements Disposable {
 
   /** A CAR's chunks; the steps of a large one are what their taker does with each. */
   chunks(source: AsyncIterable<Uint8Array>): AsyncIterableIterator<Uint8Array, undefined, undefined> {
-    const chunks = source[Symbol.asyncIterator]()
-    return {
-      next: () => (this.#bytes > largeCarBytes ? this.#nextOfLarge(chunks) : chunks.next()),
-      return: async () => (await chunks.return?.()) ?? { done: true, value: undefined },
-      [Symbol.asyncIterator]() {
-        return this
-      },
-    }
+    return new PacedChunks(source[Symbol.asyncIterator](), this)
   }
 
-  async #nextOfLarge(chunks: AsyncIterator<Uint8Array>): Promise<IteratorResult<Uint8Array, undefined>> {
-    if (this.#gaveAtMs !== undefined) await this.worked(performance.now() - this.#gaveAtMs)
-    const next = await chunks.next()
-    this.#gaveAtMs = performance.now()
-    return next
+  get isLarge(): boolean {
+    return this.#bytes > largeCarBytes
   }
 
   /** After a step of a repo that is large. */
@@ -96,5 +85,35 @@ export class RepoPace implements Disposable {
   [Symbol.dispose](): void {
     if (this.#large) this.#pace.large--
     else this.#pace.small--
+  }
+}
+
+class PacedChunks implements AsyncIterableIterator<Uint8Array, undefined, undefined> {
+  readonly #chunks: AsyncIterator<Uint8Array>
+  readonly #pace: RepoPace
+  #gaveAtMs: number | undefined
+
+  constructor(chunks: AsyncIterator<Uint8Array>, pace: RepoPace) {
+    this.#chunks = chunks
+    this.#pace = pace
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    return this.#pace.isLarge ? this.#nextOfLarge() : this.#chunks.next()
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
+    return (await this.#chunks.return?.()) ?? { done: true, value: undefined }
+  }
+
+  async #nextOfLarge(): Promise<IteratorResult<Uint8Array, undefined>> {
+    if (this.#gaveAtMs !== undefined) await this.#pace.worked(performance.now() - this.#gaveAtMs)
+    const next = await this.#chunks.next()
+    this.#gaveAtMs = performance.now()
+    return next
   }
 }
