@@ -16,6 +16,8 @@ export interface FetchContext {
   maxBytes?: number | undefined
   /** Told of every decoded chunk. */
   onBytes?: ((bytes: number) => void) | undefined
+  /** Whoever reads a repo looks at no chunk once it has asked for the next: the memory may be freed then. */
+  freesChunks?: boolean | undefined
 }
 
 export interface ResponseSeen {
@@ -40,7 +42,7 @@ export interface XrpcRequest {
 }
 
 export async function askXrpc(request: XrpcRequest, context: FetchContext): Promise<HttpAnswer> {
-  const { http, signal, onResponse, maxBytes, onBytes } = context
+  const { http, signal, onResponse, maxBytes, onBytes, freesChunks } = context
   const kind = request.method === 'com.atproto.sync.getRepo' ? 'repo' : 'other'
   if (kind === 'other') await context.turn?.(request.host)
   const requestedAtMs = Date.now()
@@ -50,6 +52,7 @@ export async function askXrpc(request: XrpcRequest, context: FetchContext): Prom
     signal,
     maxBytes,
     onBytes,
+    freesChunks: kind === 'repo' && freesChunks,
     onResponse: ({ url, status, headers }) => {
       rateLimit = readRateLimit(headers, Date.now())
       onResponse?.({

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { openTestHttp, readAll, startTestServer, trickle, until } from './http-test-server.ts'
@@ -167,5 +168,60 @@ describe('a body', () => {
     await using http = openTestHttp()
     for (let round = 0; round < 5; round++) expect((await readAll(await http.get(server.origin))).toString()).toBe('ok')
     expect(server.openSockets()).toBeLessThanOrEqual(2)
+  })
+})
+
+describe('a body whose chunks may be freed', () => {
+  /** Reads all of it, each chunk copied before the next is asked for. */
+  async function read(origin: string, { pauseMs = 0 } = {}): Promise<{ bytes: Buffer; chunks: Uint8Array[] }> {
+    await using http = openTestHttp()
+    const { body } = await http.get(origin, { freesChunks: true })
+    const copies: Buffer[] = []
+    const chunks: Uint8Array[] = []
+    for await (const chunk of body) {
+      copies.push(Buffer.from(chunk))
+      chunks.push(chunk)
+      if (pauseMs > 0) await sleep(pauseMs)
+    }
+    return { bytes: Buffer.concat(copies), chunks }
+  }
+  const isFreed = ({ buffer }: Uint8Array) => buffer instanceof ArrayBuffer && buffer.detached
+
+  it('is whole, and its memory is free when it has been read', async () => {
+    const plain = randomBytes(1_000_000)
+    await using server = await startTestServer((_request, response) => {
+      response.writeHead(200, { 'content-length': plain.length }).end(plain)
+    })
+    const { bytes, chunks } = await read(server.origin)
+    expect(bytes.equals(plain)).toBe(true)
+    expect(chunks.filter(isFreed).length).toBeGreaterThan(chunks.length / 2)
+  })
+
+  it.each([
+    ['small pieces, many to a read', 200, 700, 0],
+    ['pieces of all sizes', 100, 50_000, 0],
+    ['a reader who lets them wait', 60, 70_000, 2],
+  ])('is whole when it comes in %s', async (_, count, maxBytes, pauseMs) => {
+    const pieces = Array.from({ length: count }, (_, i) => randomBytes(1 + ((i * 7919) % maxBytes)))
+    await using server = await startTestServer((_request, response) => {
+      response.writeHead(200)
+      for (const piece of pieces) response.write(piece)
+      response.end()
+    })
+    const { bytes } = await read(server.origin, { pauseMs })
+    expect(bytes.equals(Buffer.concat(pieces))).toBe(true)
+  })
+
+  it('leaves memory alone that decoders and the pool of Node still use', async () => {
+    const plain = randomBytes(300_000)
+    await using server = await startTestServer(({ url }, response) => {
+      if (url === '/tiny') response.end('0123456789')
+      else response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(plain))
+    })
+    const { bytes, chunks } = await read(server.origin)
+    expect(bytes.equals(plain)).toBe(true)
+    expect(chunks.some(isFreed)).toBe(false)
+    for (let i = 0; i < 20; i++) expect((await read(`${server.origin}/tiny`)).bytes.toString()).toBe('0123456789')
+    expect(Buffer.from('the pool').toString()).toBe('the pool')
   })
 })

@@ -38,6 +38,8 @@ export interface GetOptions {
   onResponse?: (hop: { url: URL; status: number; headers: HeaderMap }) => void
   /** Told of every decoded chunk of the body. */
   onBytes?: ((bytes: number) => void) | undefined
+  /** Whoever reads the body looks at no chunk once it has asked for the next: the memory may be freed then. */
+  freesChunks?: boolean | undefined
 }
 
 export interface HttpAnswer {
@@ -76,7 +78,7 @@ export function openHttp(options: HttpOptions): Http {
   }
 
   async function get(target: string | URL, getOptions: GetOptions = {}): Promise<HttpAnswer> {
-    const { signal, maxBytes = limits.maxBodyBytes, onResponse, onBytes } = getOptions
+    const { signal, maxBytes = limits.maxBodyBytes, onResponse, onBytes, freesChunks } = getOptions
     let url = checkedUrl(target, allowPrivateHosts, 'HostInvalid')
     for (let hop = 0; ; hop++) {
       if (signal?.aborted) throw signal.reason
@@ -88,7 +90,7 @@ export function openHttp(options: HttpOptions): Http {
       const location = redirectOf(status, headers)
       if (location === undefined) {
         const encoding = headerText(headers['content-encoding'])
-        const body = readBody(raw, { url: url.href, encoding, maxBytes, limits, signal, onBytes })
+        const body = readBody(raw, { url: url.href, encoding, maxBytes, limits, signal, onBytes, freesChunks })
         return { status, headers, url, body, discard: () => raw.destroy() }
       }
       await passOver(raw)

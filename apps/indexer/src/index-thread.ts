@@ -50,6 +50,7 @@ const shared: Omit<IndexContext, 'writer' | 'fetchCar' | 'pace'> = {
 }
 const fetchContext = {
   http,
+  freesChunks: archive?.use !== 'keep', // it holds chunks until they make a frame
   signal: stop.signal,
   onResponse: (seen: Extract<FromThread, { kind: 'seen' }>['seen']) => outbox.send(() => ({ kind: 'seen', seen })),
 }
