@@ -3,10 +3,12 @@
 // Only time in which the consumer waits for the host counts against the host; a consumer that is busy costs it nothing.
 import { pipeline } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
+import { freeNow } from 'repo-stream'
 import { IndexerError } from './errors.ts'
 import type { RawBody } from './http-exchange.ts'
 import { httpFailure } from './http-failure.ts'
 import type { HttpLimits } from './http-limits.ts'
+import { ownsMemory } from './own-memory.ts'
 
 export interface BodyOptions {
   url: string
@@ -42,8 +44,8 @@ class Body implements ByteStream {
   #decoder: Decoder | undefined
   #pull: (() => Chunk | Promise<Chunk>) | undefined
   #ended = false
-  /** What the last chunk lies in, if nothing but this body does. */
-  #memory: ArrayBuffer | undefined
+  /** The last chunk, if it may be freed. */
+  #last: Uint8Array | undefined
 
   constructor(raw: RawBody, options: BodyOptions) {
     this.#raw = raw
@@ -91,8 +93,8 @@ class Body implements ByteStream {
    * comes. Left to the collector, each read took memory that no cache holds: 0.98 of the processor time a row.
    */
   #freeBefore(chunk: Chunk): void {
-    if (this.#memory !== undefined && this.#memory !== chunk?.buffer) this.#memory.transfer(0)
-    this.#memory = chunk !== undefined && isMostOfItsMemory(chunk) ? chunk.buffer : undefined
+    if (this.#last !== undefined && this.#last.buffer !== chunk?.buffer) freeNow(this.#last)
+    this.#last = chunk !== undefined && ownsMemory(chunk) ? chunk : undefined
   }
 
   #stop(): void {
@@ -104,11 +106,6 @@ class Body implements ByteStream {
 }
 
 type Chunk = Uint8Array | undefined
-
-/** Then it lies in no pool: Node takes from its pool what is less than half as large. */
-function isMostOfItsMemory(chunk: Uint8Array): chunk is Uint8Array<ArrayBuffer> {
-  return chunk.length * 2 > chunk.buffer.byteLength && chunk.buffer instanceof ArrayBuffer
-}
 
 /** Runs the body through `decoder`; the chunks that come out are pulled. */
 function decoded(raw: RawBody, decoder: Decoder, meter: BodyMeter): () => Promise<Chunk> {

@@ -1,6 +1,7 @@
 // The small repos that one turn of a thread has finished, on their way to the main thread: rows and all that every repo has in
 // one buffer, which is transferred; what few repos have (rejects, oddities, skipped collections) beside it, as objects.
 // An object for each repo and table instead cost a tenth of what a tiny repo takes (bench:index-thread).
+import { freeNow } from 'repo-stream'
 import { sendRefused } from './sent-rows.ts'
 import type { FinishedRepo, RefusedChunk, TableRows } from './write.ts'
 
@@ -109,7 +110,7 @@ export function* unpack({ bytes: buffer, odd }: Parcel): Generator<PackedRepo & 
   const bytes = Buffer.from(buffer)
   let held = 1
   const release = () => {
-    if (--held === 0) buffer.transfer(0)
+    if (--held === 0) freeNow(bytes)
   }
   for (let at = 0; at < bytes.length; ) {
     const task = bytes.readUInt32LE(at)

@@ -6,6 +6,7 @@ import { createResolver } from './resolve.ts'
 import { resolveRepos } from './resolve-repos.ts'
 import { openState } from './state.ts'
 import { openTestDatabase } from './testing-database.ts'
+import { documentOf } from './testing-did-document.ts'
 import { News } from './wakeup.ts'
 
 const repos = 400
@@ -17,7 +18,7 @@ test('when answers cannot be saved the run ends, and the directory is asked no m
   await using http = openTestHttp()
   await using plc = await startTestServer(async (request, response) => {
     await sleep(answerAfterMs)
-    response.end(documentOf(decodeURIComponent((request.url ?? '').slice(1))))
+    response.end(JSON.stringify(documentOf(decodeURIComponent((request.url ?? '').slice(1)))))
   })
   const state = await openState(database)
   await state.readSource('relay')
@@ -48,19 +49,4 @@ test('when answers cannot be saved the run ends, and the directory is asked no m
 function didOf(index: number): string {
   const digits = [...index.toString(10)].map((digit) => 'abcdefghij'[Number(digit)]).join('')
   return `did:plc:${digits.padStart(24, 'z')}`
-}
-
-function documentOf(id: string): string {
-  return JSON.stringify({
-    id,
-    alsoKnownAs: [],
-    verificationMethod: [
-      {
-        id: `${id}#atproto`,
-        type: 'Multikey',
-        publicKeyMultibase: 'zQ3shunBKsXixLxKtC5qeSG9E4J5RkGN57im31pcTzbNQnm5w',
-      },
-    ],
-    service: [{ id: '#atproto_pds', type: 'AtprotoPersonalDataServer', serviceEndpoint: 'https://pds.example' }],
-  })
 }

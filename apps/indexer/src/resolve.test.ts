@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { openTestHttp, startTestServer, type TestServer } from './http-test-server.ts'
 import { createResolver, type Resolver, type ResolverLimits } from './resolve.ts'
+import { documentOf } from './testing-did-document.ts'
 
 const did = 'did:plc:aaaaaaaaaaaaaaaaaaaaaaaa'
 const fastLimits = { backOffMs: 10, maxWaitMs: 2000, headersTimeoutMs: 300 }
@@ -14,21 +15,6 @@ function passMs(ms: number): void {
 afterEach(() => {
   vi.useRealTimers()
 })
-
-function documentOf(id: string, host = 'https://pds.example') {
-  return {
-    id,
-    alsoKnownAs: ['at://alice.example'],
-    verificationMethod: [
-      {
-        id: `${id}#atproto`,
-        type: 'Multikey',
-        publicKeyMultibase: 'zQ3shunBKsXixLxKtC5qeSG9E4J5RkGN57im31pcTzbNQnm5w',
-      },
-    ],
-    service: [{ id: '#atproto_pds', type: 'AtprotoPersonalDataServer', serviceEndpoint: host }],
-  }
-}
 
 function serveDocuments(request: IncomingMessage, response: ServerResponse): void {
   response.setHeader('content-type', 'application/did+ld+json')

@@ -1,5 +1,7 @@
 // Rows of a large repo as they cross threads, chunk by chunk: large buffers are transferred as they are, small ones are gathered
 // into one, for transferring costs more than copying a few KiB. Whoever sends gives the buffers away.
+import { freeNow } from 'repo-stream'
+import { ownsMemory } from './own-memory.ts'
 import type { RefusedChunk, RepoTotals, RowChunk, TableRows } from './write.ts'
 
 export interface SentTable {
@@ -29,7 +31,7 @@ export function receiveChunk(chunk: SentChunk): RowChunk {
 
 /** Frees the memory of received rows now; left to the collector, it made the main thread mark its heap twice a second. */
 function freeRows({ bytes }: SentTable): void {
-  for (const { buffer } of bytes) if (buffer instanceof ArrayBuffer && !buffer.detached) buffer.transfer(0)
+  for (const piece of bytes) freeNow(piece)
 }
 
 export function sendTotals({ rev, head, skipped, rejects, oddities }: RepoTotals): RepoTotals {
@@ -71,5 +73,5 @@ function gather(pieces: readonly Uint8Array[], transfer: Transfer): Uint8Array[]
 
 /** Is it worth transferring, and does it lie in memory of its own? */
 function isWhole(piece: Uint8Array): piece is Uint8Array<ArrayBuffer> {
-  return piece.length > gatherBytes && piece.length * 2 > piece.buffer.byteLength && piece.buffer instanceof ArrayBuffer
+  return piece.length > gatherBytes && ownsMemory(piece)
 }
