@@ -73,6 +73,11 @@ describe('readDidDocument', () => {
       'signingKey',
     ],
     [
+      'a key with a NUL',
+      { verificationMethod: [{ ...current.verificationMethod[0], publicKeyMultibase: 'zQ3sh\0' }] },
+      'signingKey',
+    ],
+    [
       'a legacy key that is no point',
       {
         verificationMethod: [

@@ -64,13 +64,17 @@ function parseOrigin(value: string): string | undefined {
 }
 
 function readKey({ type, publicKeyMultibase: text }: Record<string, unknown>): string | undefined {
-  if (typeof text !== 'string' || text.length > 256 || !text.startsWith('z')) return undefined
+  if (typeof text !== 'string' || !isKeyMultibase(text)) return undefined
   if (type === 'Multikey') return `did:key:${text}`
   const codec = typeof type === 'string' ? legacyKeyCodecs.get(type) : undefined
-  const point = codec && decodeBase58(text)
-  const compressed = point && compressPoint(point)
-  if (!codec || !compressed) return undefined
+  const compressed = codec && compressPoint(base58btc.decode(text))
+  if (!compressed) return undefined
   return `did:key:${base58btc.encode(Uint8Array.from([...codec, ...compressed]))}`
+}
+
+/** Base58 with its prefix, of what may be a key's length. */
+export function isKeyMultibase(text: string): boolean {
+  return /^z[1-9A-HJ-NP-Za-km-z]{1,200}$/.test(text)
 }
 
 /** The multicodec prefix that a legacy key's type stands for (varints of secp256k1-pub and p256-pub). */
@@ -78,14 +82,6 @@ const legacyKeyCodecs = new Map([
   ['EcdsaSecp256k1VerificationKey2019', [0xe7, 0x01]],
   ['EcdsaSecp256r1VerificationKey2019', [0x80, 0x24]],
 ])
-
-function decodeBase58(text: string): Uint8Array | undefined {
-  try {
-    return base58btc.decode(text)
-  } catch {
-    return undefined
-  }
-}
 
 /** SEC 1, 2.3.3: a compressed point is x behind 02 or 03, by the parity of y. */
 function compressPoint(point: Uint8Array): Uint8Array | undefined {

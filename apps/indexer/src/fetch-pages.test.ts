@@ -37,7 +37,7 @@ describe('listRepos', () => {
   })
 
   it('leaves malformed rows out and counts them', async () => {
-    const repos = [null, 'text', {}, { did: 'no did' }, { did: 7 }, { did, rev: 'x'.repeat(10_000) }]
+    const repos = [null, 'text', {}, { did: 'no did' }, { did: 7 }, { did, rev: 'x'.repeat(10_000), status: 'a\0' }]
     const { answer } = await asking({ repos }, (host, context) => listRepos({ host }, context))
     expect(answer).toEqual({
       rows: [{ did, head: undefined, rev: undefined, active: true, status: undefined }],
@@ -60,6 +60,7 @@ describe('listRepos', () => {
     ['no object', []],
     ['nothing', 'null'],
     ['a numeric cursor', { repos: [], cursor: 7 }],
+    ['a cursor with a NUL', { repos: [], cursor: 'a\0b' }],
     ['an endless cursor', { repos: [], cursor: 'c'.repeat(5000) }],
     ['too many rows', { repos: new Array(30_000).fill(0) }],
   ])('refuses a page with %s', async (_what, body) => {

@@ -107,6 +107,7 @@ function readPage<Row>(
   const cursor = body.cursor ?? undefined
   if (cursor !== undefined && typeof cursor !== 'string') throw badPage(host, 'a cursor that is no text')
   if (cursor !== undefined && cursor.length > maxCursorLength) throw badPage(host, 'a cursor of excessive length')
+  if (cursor && !isStorable(cursor)) throw badPage(host, 'a cursor with control characters')
   return { rows, cursor: cursor === '' ? undefined : cursor, refused: list.length - rows.length }
 }
 
@@ -133,7 +134,12 @@ function readListedHost(row: Record<string, unknown>): ListedHost | undefined {
 }
 
 function shortText(value: unknown): string | undefined {
-  return typeof value === 'string' && value.length > 0 && value.length <= 256 ? value : undefined
+  return typeof value === 'string' && value.length <= 256 && isStorable(value) ? value : undefined
+}
+
+/** What strangers send goes to the database, which takes no NUL, and to terminals. */
+function isStorable(text: string): boolean {
+  return /^[^\p{Cc}\p{Cs}]+$/u.test(text)
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

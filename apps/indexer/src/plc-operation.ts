@@ -1,7 +1,7 @@
 // Reads one line of a PLC directory's export: which DID, and where it points from then on. In: a line of JSON. Out: its
 // time, and a PlcOperation unless it was nullified; nothing for what is no operation. Three kinds are met: `plc_operation`,
 // the old `create`, and `plc_tombstone`, after which nothing is known. https://web.plc.directory/spec/v0.1/did-plc
-import { isDid, readHandle, readOrigin } from './did-document.ts'
+import { isDid, isKeyMultibase, readHandle, readOrigin } from './did-document.ts'
 
 export interface PlcOperation {
   did: string
@@ -22,7 +22,7 @@ export function readPlcEntry(line: string, options: { allowHttp: boolean }): Plc
   const entry = parse(line)
   if (!entry || !isDid(entry.did) || typeof entry.createdAt !== 'string' || !isObject(entry.operation)) return undefined
   const createdAt = new Date(entry.createdAt)
-  if (Number.isNaN(createdAt.getTime())) return undefined
+  if (Number.isNaN(createdAt.getTime()) || !/^\d{4}-/.test(entry.createdAt)) return undefined // Postgres has fewer years
   if (entry.nullified === true) return { createdAt, operation: undefined }
   const points = readTarget(entry.operation, options.allowHttp)
   return { createdAt, operation: { did: entry.did, createdAt, ...points } }
@@ -51,8 +51,11 @@ function readTarget(
   }
 }
 
+const didKey = 'did:key:'
+
 function readKey(value: unknown): string | undefined {
-  return typeof value === 'string' && /^did:key:z[1-9A-HJ-NP-Za-km-z]{1,200}$/.test(value) ? value : undefined
+  if (typeof value !== 'string' || !value.startsWith(didKey)) return undefined
+  return isKeyMultibase(value.slice(didKey.length)) ? value : undefined
 }
 
 function parse(line: string): Record<string, unknown> | undefined {
