@@ -98,7 +98,11 @@ export async function outdateAmong(
   return marked
 }
 
-/** Gives how many are stale now. One that is gone with its rows stays so: it only remembers why it is stale should it come back. */
+/**
+ * Gives how many are stale now. One that is gone with its rows stays so: it only remembers why it is stale should it come back. The rows
+ * of all that are concerned are written anew, whatever state they are in: a config that comes back has its old version, but a column
+ * that comes back is empty.
+ */
 async function markStale(client: PoolClient, where: string, values: [number, number, string]): Promise<number> {
   const { rows } = await client.query<{ marked: number }>(markConcerned(where), values)
   return rows[0]?.marked ?? 0
@@ -108,15 +112,15 @@ async function markStale(client: PoolClient, where: string, values: [number, num
 function markConcerned(where: string): string {
   return `
   with concerned as (
-    select id, state = 'done' as done from repos r
-    where id > $1 and id <= $2 and (${where}) and (
-      state = 'done' or state = 'gone' and rev is not null and coalesce(stale_reason not like 'missing-%', true))
-    order by id for update
+    select id, state = 'done' as done,
+           state = 'done' or state = 'gone' and coalesce(stale_reason not like 'missing-%', true) as told
+    from repos r where id > $1 and id <= $2 and rev is not null and (${where}) order by id for update
   ), marked as (
     update repos r
-    set stale_reason = $3, state = case when c.done then 'stale' else r.state end,
+    set projection_version = null,
+        stale_reason = case when c.told then $3 else r.stale_reason end, state = case when c.done then 'stale' else r.state end,
         retry_at = case when c.done then now() else r.retry_at end, attempts = case when c.done then 0 else r.attempts end
-    from concerned c where r.id = c.id
+    from concerned c where r.id = c.id and (c.told or r.projection_version is not null)
     returning c.done
   )
   select count(*) filter (where done)::int8 as marked from marked`

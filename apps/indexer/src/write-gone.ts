@@ -3,6 +3,7 @@
 import type { PoolClient } from 'pg'
 import { CounterChanges, counterWriter } from './counters.ts'
 import { transact } from './database-transact.ts'
+import { quoteName } from './schema-sql.ts'
 import type { WriterOptions } from './write.ts'
 import { removeRows } from './write-refetch.ts'
 import type { RoleContext } from './write-tables.ts'
@@ -45,6 +46,7 @@ async function removeSome(client: PoolClient, policy: InactivePolicy, context: G
   const changes = new CounterChanges()
   const ids = rows.map(({ id }) => id)
   await removeRows(client, { ids, changes }, context)
+  await removeLeftRows(client, { ids, changes })
   for (const { skipped } of rows) {
     for (const [collection, records] of Object.entries(skipped ?? {})) changes.add(`skipped/${collection}`, -records)
   }
@@ -53,6 +55,20 @@ async function removeSome(client: PoolClient, policy: InactivePolicy, context: G
   await context.onRemove?.(rows.map(({ did }) => did)) // first what no transaction brings back
   await changes.write(client, counterWriter(context.process(), context.role))
   return rows.length
+}
+
+/** Tables that the config names no more keep their rows in case it will, but not those of whoever is gone. */
+async function removeLeftRows(
+  client: PoolClient,
+  { ids, changes }: { ids: readonly number[]; changes: CounterChanges },
+): Promise<void> {
+  const { rows } = await client.query<{ name: string; rowsName: string }>(
+    'select name, rows_name as "rowsName" from collections where removed_at is not null order by name',
+  )
+  for (const { name, rowsName } of rows) {
+    const { rowCount } = await client.query(`delete from ${quoteName(rowsName)} where repo = any($1)`, [ids])
+    changes.add(`rows/${name}`, -(rowCount ?? 0))
+  }
 }
 
 // Leans on repos_gone.
