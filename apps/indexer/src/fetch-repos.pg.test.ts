@@ -10,7 +10,37 @@ import { createResolver } from './resolve.ts'
 import { RunMetrics } from './run-metrics.ts'
 import { openState } from './state.ts'
 import { openTestDatabase } from './testing-database.ts'
+import { openTestCrawl } from './testing-database-repos.ts'
 import { News } from './wakeup.ts'
+
+test('nobody is taken for gone while the directory cannot tell whether the account has moved', async () => {
+  await using crawl = await openTestCrawl(1)
+  const { database, state, claims } = crawl
+  const [claim] = claims
+  if (claim === undefined) throw new Error('one repo')
+  await state.releaseClaims(claims)
+  let looks = 0
+  await fetchRepos({
+    ...{ state, hosts: createHosts({ now: Date.now, maxInFlight: 8 }), saveHosts: async () => {}, flush: () => {} },
+    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {} },
+    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
+    resolver: {
+      resolve: async () => {
+        throw new IndexerError('PlcUnavailable', 'no directory answers')
+      },
+      forget: () => {},
+    },
+    indexRepo: async () => {
+      throw new IndexerError('RepoNotFound', 'it is not here any more')
+    },
+    log: openLog({ json: true, level: 'fatal' }),
+    retry: { baseDelayMs: 60_000, maxAttempts: 5 },
+    signal: new AbortController().signal,
+    moreToCome: async () => looks++ < 3,
+  })
+  const { rows } = await database.pool.query('select state, status, error_code, attempts from repos')
+  expect(rows).toEqual([{ state: 'retry', status: null, error_code: 'PlcUnavailable', attempts: 1 }])
+})
 
 test('a process that has fetched all, and goes on with other work, keeps no host and wants none', async () => {
   await using database = await openTestDatabase()

@@ -154,7 +154,9 @@ async function settle(claim: ClaimedRepo, error: unknown, context: FetchContext)
   const failure = { claim, code, message }
   if (kind !== 'gone') log.warn({ did: claim.did, host: claim.host, attempts, code, reason: message }, `repo: ${kind}`)
   if (kind === 'gone') {
-    if (!(await movedElsewhere(claim, context))) await state.goneRepos([failure])
+    const moved = await movedElsewhere(claim, context)
+    if (moved instanceof IndexerError) await settle(claim, moved, context)
+    else if (!moved) await state.goneRepos([failure])
   } else if (kind === 'retry' && attempts < retry.maxAttempts) {
     await state.retryRepos([{ ...failure, retryAt: retryAt(attempts, retry, error) }])
   } else {
@@ -162,8 +164,11 @@ async function settle(claim: ClaimedRepo, error: unknown, context: FetchContext)
   }
 }
 
-/** An account that its host does not serve may have moved: its DID document says where to. Then it waits there. */
-async function movedElsewhere(claim: ClaimedRepo, context: FetchContext): Promise<boolean> {
+/**
+ * An account that its host does not serve may have moved: its DID document says where to. Then it waits there. Gives why the
+ * directory could not be asked: until it can, nobody is taken for gone, for the rows of deleted accounts are removed.
+ */
+async function movedElsewhere(claim: ClaimedRepo, context: FetchContext): Promise<boolean | IndexerError> {
   const { resolver, signal } = context
   try {
     const { host, signingKey, handle } = await resolver.resolve(claim.did, { refresh: true, signal })
@@ -172,7 +177,7 @@ async function movedElsewhere(claim: ClaimedRepo, context: FetchContext): Promis
     await context.state.saveResolved([{ id: claim.id, origin: host, signingKey, handle }])
     return true
   } catch (error) {
-    if (error instanceof IndexerError && !signal.aborted) return false
-    throw error
+    if (!(error instanceof IndexerError) || signal.aborted) throw error
+    return errorClass(error) === 'retry' && error
   }
 }
