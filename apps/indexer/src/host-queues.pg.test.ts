@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { CounterChanges, counterWriter } from './counters.ts'
 import { IndexerError } from './errors.ts'
 import { HostQueues } from './host-queues.ts'
 import { createHosts, type Hosts } from './hosts.ts'
 import { keepHosts } from './hosts-memory.ts'
 import { openLog } from './log.ts'
 import { openState, type State } from './state.ts'
-import { openTestDatabase, type TestDatabase } from './testing-database.ts'
+import { moveRepos } from './state-host-claims.ts'
+import { openTestDatabase, type TestDatabase, untilLockWait } from './testing-database.ts'
 
 const origin = 'https://pds.test'
 const log = openLog({ json: true, level: 'fatal' })
@@ -92,6 +94,61 @@ test('a host that pauses stays with the process that it told so, when half of th
   expect(rows.slice(0, 2)).toEqual(origins.slice(0, 2).map((origin) => ({ origin })))
   await one.end()
   await two.end()
+})
+
+test('what is claimed while this process is taken for dead waits again', async () => {
+  await using database = await openTestDatabase()
+  const { pool } = database
+  const before = await openState(database)
+  await before.readSource('relay')
+  const repos = Array.from({ length: 20 }, (_, i) => ({ did: `did:plc:${i}`, active: true }))
+  await before.commitPage({ source: 'relay', cursor: 'c1', repos, finished: true, host: origin })
+  await before.end()
+  await pool.query(`update repos set state = 'retry', retry_at = now() where id = (select min(id) from repos)`)
+  await pool.query(`insert into counters values ('repos/waiting', 99, -1), ('repos/retry', 99, 1)`)
+  const state = await openState(database, { deadAfterMs: 600 })
+  const { memory, queues } = await openQueues(database, state)
+  await using _memory = memory
+  await queues.lookForWork()
+  const first = state.process
+  const blocker = await pool.connect()
+  await blocker.query('begin')
+  await blocker.query(`insert into counters values ('repos/working', $1, 0)`, [counterWriter(first, 2)])
+  const taking = queues.take(origin) // first what is due, whose claim waits for the row of counters, then the rest
+  await untilLockWait(database)
+  await pool.query('delete from processes where id = $1', [first])
+  await pool.query('delete from host_leases')
+  while (state.process === first) await sleep(20)
+  await queues.lookForWork() // the host is leased again, so that the rest is claimed under the new number
+  await blocker.query('commit')
+  blocker.release()
+  await taking
+  await queues.releaseAll()
+  await state.releaseDeadClaims()
+  expect(await state.readBalance()).toMatchObject({ working: 0 })
+  await state.end()
+})
+
+test('a repo that moves to a living host does not fail with its dead one', async () => {
+  await using database = await openTestDatabase()
+  const state = await openState(database)
+  await rememberDead(database, state)
+  const { rows } = await database.pool.query<{ id: number; host: number }>(
+    'select id, host_id as host from repos order by id limit 1',
+  )
+  const [{ id = 0, host = 0 } = {}] = rows
+  const mover = await database.pool.connect()
+  await mover.query('begin')
+  const changes = new CounterChanges()
+  await moveRepos(mover, [{ repo: id, host: 'https://new.test', signingKey: 'did:key:zQ', handle: undefined }], changes)
+  const failing = state.failHost(host, { code: 'HostDead', message: 'dead' })
+  await untilLockWait(database)
+  await changes.write(mover, 99)
+  await mover.query('commit')
+  mover.release()
+  expect(await failing).toBe(1)
+  expect(await state.readBalance()).toMatchObject({ waiting: 1, failed: 1 })
+  await state.end()
 })
 
 async function nextTurn(hosts: Hosts): Promise<void> {

@@ -152,8 +152,11 @@ export class HostQueues {
     const size = this.#nextBatch(origin)
     const claiming = state
       .claimRepos(hostId, size)
-      .then((claims) => {
-        if (process !== state.process) return 0
+      .then(async (claims) => {
+        if (process !== state.process) {
+          await state.releaseClaims(claims) // some may be under our new number, and nobody else would
+          return 0
+        }
         if (claims.length > 0) this.#waiting.set(origin, claims.reverse())
         if (claims.length < size) this.#batches.delete(origin)
         this.#waitingRepos += claims.length

@@ -73,7 +73,8 @@ const failWaiting = `
     limit $5
   ),
   locked as (
-    select r.id, r.state from repos r where r.id in (select id from old) and r.state in ('waiting', 'retry', 'stale') order by r.id for update
+    select r.id, r.state from repos r
+    where r.id in (select id from old) and r.host_id = $1 and r.state in ('waiting', 'retry', 'stale') order by r.id for update
   )
   update repos r
   set state = 'failed', error_code = $2, error_message = $3, retry_at = $4::timestamptz, attempts = r.attempts + 1
