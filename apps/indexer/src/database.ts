@@ -51,6 +51,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     max: maxConnections,
     idleTimeoutMillis: 60_000,
     connectionTimeoutMillis: 30_000,
+    keepAlive: true, // a machine that vanished says nothing more, not even that the connection is over
+    keepAliveInitialDelayMillis: 10_000,
     application_name: session,
     types,
     // Every statement leans on an index; a planner without statistics, as in a young database, must not prefer to read it all.
