@@ -3,6 +3,7 @@ import type { Column, TableIndex } from './config.ts'
 import { asList, asName, asObject, memberPath, refuse } from './config-check.ts'
 import type { ColumnType } from './config-types.ts'
 import { projectionLimits } from './project/limits.ts'
+import { fitName } from './schema-sql.ts'
 
 /** `input`: the `indexes` of a collection. The names of indexes follow from table and columns. */
 export function resolveIndexes(
@@ -21,7 +22,8 @@ export function resolveIndexes(
     const using = object.using === undefined ? usual : asName(object.using, memberPath(path, 'using'), methods)
     if (using === 'hash' && known.length > 1) refuse(path, 'a hash index has one column')
     if ((using === 'gin') !== (usual === 'gin')) refuse(path, `lists and jsonb take a gin index, other types none`)
-    return { name: indexName(table.rowsName, known, using), columns: known, using }
+    const name = fitName(`${table.rowsName}_${known.join('_')}_${using === 'hash' ? 'hash' : 'idx'}`)
+    return { name, columns: known, using }
   })
   const seen = new Set<string>()
   for (const [i, { name }] of indexes.entries()) {
@@ -56,13 +58,4 @@ function typeOf(columns: readonly Column[], name: string): ColumnType | undefine
 
 function needsGin(type: ColumnType | undefined): boolean {
   return type === 'jsonb' || type?.endsWith('[]') === true
-}
-
-/** At most 63 bytes, as Postgres wants; a long name keeps its beginning and gets a number made from the rest. */
-function indexName(rowsName: string, columns: readonly string[], using: TableIndex['using']): string {
-  const name = `${rowsName}_${columns.join('_')}_${using === 'hash' ? 'hash' : 'idx'}`
-  if (name.length <= 63) return name
-  let hash = 7
-  for (const letter of name) hash = (hash * 31 + letter.charCodeAt(0)) % 1_000_003
-  return `${name.slice(0, 52)}_${hash}`
 }

@@ -97,12 +97,15 @@ function coveredByAnother(pattern: string, patterns: readonly string[]): boolean
   return patterns.some((other) => other !== pattern && other.endsWith('*') && matchesPattern(pattern, other))
 }
 
-/** Gives each collection's table a name: the wanted one, or the shortest end of the NSID that is free. */
+/** What the schema holds besides, and names that would be confusing. */
+const reservedNames =
+  `accounts records rejects oddities repos hosts hidden_repos reject_rows oddity_rows records_rows sources counters processes
+  leases host_claims host_leases host_turns identities sightings unlisted collections schema_changes reject oddity record
+  kysely_migration kysely_migration_lock`.split(/\s+/)
+
+/** Gives each collection's view a name, and its table that and `_rows`: the wanted one, or the shortest end of the NSID that is free. */
 class TableNames {
-  readonly #taken = new Set(
-    `accounts records rejects oddities repos hosts hidden_repos reject_rows oddity_rows sources counters processes leases
-    host_claims identities collections reject oddity record kysely_migration kysely_migration_lock`.split(/\s+/),
-  )
+  readonly #taken = new Set(reservedNames)
   readonly #contested = new Set<string>()
 
   constructor(wishes: ReadonlyMap<string, Wish>) {
@@ -116,7 +119,9 @@ class TableNames {
 
   take(collection: string, wanted: unknown, path: string): string {
     const name = wanted === undefined ? this.#shortest(collection) : asIdentifier(wanted, path, this.#taken)
-    this.#taken.add(name)
+    const rowsName = `${name}_rows`
+    if (this.#taken.has(rowsName)) refuse(path, `'${rowsName}', which it needs, is taken; choose another name`)
+    this.#taken.add(name).add(rowsName)
     return name
   }
 
@@ -125,7 +130,8 @@ class TableNames {
     const count = collection.split('.').length
     for (let parts = 1; parts <= count; parts++) {
       const name = lastParts(collection, parts)
-      if (!this.#taken.has(name) && !this.#contested.has(name)) return name
+      const isFree = !this.#taken.has(name) && !this.#taken.has(`${name}_rows`)
+      if (isFree && !this.#contested.has(name)) return name
     }
     return refuse(memberPath('collections', collection), `needs a 'table': its name is taken`)
   }

@@ -108,6 +108,14 @@ test.each([
   ],
   [{ collections: { 'a.b.c': { table: 'repos' } } }, `${at}.table: 'repos' is taken; choose another name`],
   [
+    { collections: { 'a.b.foo': {}, 'a.b.d': { table: 'foo_rows' } } },
+    `collections['a.b.d'].table: 'foo_rows' is taken; choose another name`,
+  ],
+  [
+    { collections: { 'a.b.c': { table: 'foo_rows' }, 'a.b.d': { table: 'foo' } } },
+    `collections['a.b.d'].table: 'foo_rows', which it needs, is taken; choose another name`,
+  ],
+  [
     { collections: { 'a.b.c': { table: 'x' }, 'a.b.d': { table: 'x' } } },
     `collections['a.b.d'].table: 'x' is taken; choose another name`,
   ],
@@ -134,6 +142,16 @@ function columns(given: unknown): unknown {
 test('tables whose collections end alike are named by more of the NSID', async () => {
   const config = await resolveConfig({ collections: { 'a.b.list': {}, 'a.c.list': {}, 'a.c.repos': {} } })
   expect(config.tables.map((table) => table.name)).toEqual(['b_list', 'c_list', 'c_repos'])
+})
+
+test('a view is not named as the table of another', async () => {
+  for (const collections of [
+    { 'a.b.foo': {}, 'a.b.fooRows': {} },
+    { 'a.b.fooRows': {}, 'a.b.foo': {} },
+  ]) {
+    const { tables } = await resolveConfig({ collections })
+    expect(new Set(tables.flatMap(({ name, rowsName }) => [name, rowsName])).size).toBe(4)
+  }
 })
 
 test('indexed text is limited to what an index entry holds', async () => {

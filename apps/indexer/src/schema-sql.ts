@@ -78,8 +78,8 @@ export function lookupFunctions(schema: string, table: Table): { name: string; s
       where: `t.${quoteName(column.name)} = ${schema}.cid_bytes($1)`,
     }))
   return [uri, own, ...others].map(({ name, argument, where }) => ({
-    name: `${schema}.${quoteName(name)}(text)`,
-    statement: `create or replace function ${schema}.${quoteName(name)}(${argument} text)
+    name: `${schema}.${quoteName(fitName(name))}(text)`,
+    statement: `create or replace function ${schema}.${quoteName(fitName(name))}(${argument} text)
 returns setof ${schema}.${quoteName(table.name)} language sql stable parallel safe as $$
 ${selectRows(schema, table)}
   and ${where}
@@ -152,6 +152,14 @@ left join ${schema}.repos r on r.id = t.repo`,
 
 export function quoteName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
+}
+
+/** At most 63 bytes, where Postgres would cut in silence; a long name keeps its beginning and gets a number made from the rest. */
+export function fitName(name: string): string {
+  if (name.length <= 63) return name
+  let hash = 7
+  for (const letter of name) hash = (hash * 31 + letter.charCodeAt(0)) % 1_000_003
+  return `${name.slice(0, 52)}_${hash}`
 }
 
 export function quoteText(text: string): string {

@@ -1,6 +1,8 @@
 import { microsFromTid } from 'repo-stream'
 import { expect, test } from 'vitest'
 import { loadConfig } from './config.ts'
+import { camelCase } from './config-check.ts'
+import { resolveConfig } from './config-resolve.ts'
 import { jsonWords } from './project/short-forms.ts'
 import { cidForms, didForms, uriForms } from './project/testing-short-forms.ts'
 import { applySchema } from './schema.ts'
@@ -58,6 +60,43 @@ test('views show whole what rows hold in short forms', async () => {
 })
 
 const column = (pairs: readonly (readonly [string, string])[], index: 0 | 1) => pairs.map((pair) => pair[index])
+
+test('collections named as what the schema holds get other names', async () => {
+  await using database = await openTestDatabase()
+  await applySchema(database, { config: await resolveConfig({ collections: { '*': 'json' } }) })
+  const { rows } = await database.pool.query<{ name: string }>(
+    `select relname as name from pg_class where relnamespace = 'atproto'::regnamespace and relkind in ('r', 'v')`,
+  )
+  const collections = Object.fromEntries(rows.map(({ name }) => [`org.birds.${camelCase(name)}`, {}]))
+  const config = await resolveConfig({ collections: { ...collections, 'org.birds.*': 'json' } })
+  const change = await applySchema(database, { config })
+  expect(change.created).toHaveLength(rows.length)
+  expect(rows.filter(({ name }) => change.created.includes(name))).toEqual([])
+})
+
+test('a name that something else has is refused', async () => {
+  await using database = await openTestDatabase()
+  await database.pool.query('create view bird as select 1 as mine')
+  for (const [collection, name] of [
+    ['org.birds.bird', 'bird'],
+    ['org.birds.reposWaiting', 'repos_waiting'], // an index
+  ] as const) {
+    const config = await resolveConfig({ collections: { [collection]: {} } })
+    await expect(applySchema(database, { config })).rejects.toMatchObject({ code: 'BadConfig', details: { name } })
+  }
+  expect((await database.pool.query('select * from bird')).rows).toEqual([{ mine: 1 }])
+})
+
+test('lookup functions of long names are one for each column', async () => {
+  await using database = await openTestDatabase()
+  const columns = Object.fromEntries(['left_cid', 'left_two', 'left_few'].map((name) => [`attachment_${name}`, 'cid']))
+  const config = await resolveConfig({ collections: { 'a.b.c': { table: 't'.repeat(45), columns } } })
+  await applySchema(database, { config })
+  const { rows } = await database.pool.query(
+    `select distinct prosrc from pg_proc where pronamespace = 'atproto'::regnamespace and proname like 'tttt%'`,
+  )
+  expect(rows).toHaveLength(5) // by URI, by CID, and by each column
+})
 
 test('a start with the same config waits for nobody who reads a view', async () => {
   await using database = await openTestDatabase()

@@ -123,13 +123,31 @@ async function applyTable(applying: Applying, table: Table): Promise<void> {
   let isViewGone = false
   if (replaced) {
     // It is there, with the columns of this config.
-  } else if (before === undefined) await client.query(createTableStatement(schema, table))
-  else if (before.version !== table.version) isViewGone = await alterTable(client, schema, table, before)
+  } else if (before === undefined) {
+    await refuseTakenNames(client, schema, table)
+    await client.query(createTableStatement(schema, table))
+  } else if (before.version !== table.version) isViewGone = await alterTable(client, schema, table, before)
   if (before === undefined || before.removed) change.created.push(table.name)
   else if (before.version !== table.version) change.changed.push(table.name)
   await makeView(applying, table, isViewGone)
   if (!replaced) await recordWork(client, schema, workFor(table, config, applied))
   await record(client, schema, table)
+}
+
+/** A view of the user's would be replaced; its name may also be that of an index or a sequence of ours. */
+async function refuseTakenNames(
+  client: PoolClient,
+  schema: string,
+  { name, rowsName, collections }: Table,
+): Promise<void> {
+  const { rows } = await client.query<{ taken: string }>(
+    'select relname as taken from pg_class where relnamespace = $1::regnamespace and relname = any($2)',
+    [schema, [name, rowsName]],
+  )
+  const [first] = rows
+  if (first === undefined) return
+  const message = `the schema '${schema}' has something named '${first.taken}' already: give ${collections[0]} a 'table' of another name`
+  throw new IndexerError('BadConfig', message, { details: { name: first.taken } })
 }
 
 const schemaLock = 7_346_113 // any number: processes that start together take turns
