@@ -11,12 +11,12 @@ import type { ClaimedRepo } from './state.ts'
 import type { FinishedRepo, Oddity, Reject, RepoTotals, RowChunk, TableRows } from './write.ts'
 import { refusedBytes } from './write-pieces.ts'
 import { OddityAllowance } from './write-rejects.ts'
+import { otherCollections } from './write-settle.ts'
 
 /** Digests of blocks that claim another collection than their key's; of so many the next walk keeps every block raw. */
 const maxLyingBlocks = 100_000
 /** Collections of one repo that are counted by name; a repo can invent a million, and then the rest are one. */
 const maxSkippedCollections = 500
-const otherCollections = '(other)'
 
 export class RepoRows implements ProjectionSink {
   /** Records by collection that no table takes. */

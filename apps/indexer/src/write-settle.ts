@@ -64,11 +64,14 @@ function behindUntil(attempts: number): string {
 
 /** A stranger chooses how many collections a repo has; the rest are counted together. */
 const maxSkippedCollections = 100
-const otherCollections = '(other)'
+/** Stands for them, also in what a walk counts. */
+export const otherCollections = '(other)'
 
 function skippedOf({ skipped }: Settled): Map<string, number> {
   if (skipped.size <= maxSkippedCollections) return new Map(skipped)
-  const sorted = [...skipped].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
-  const rest = sorted.slice(maxSkippedCollections).reduce((sum, [, records]) => sum + records, 0)
+  const named = [...skipped].filter(([name]) => name !== otherCollections)
+  const sorted = named.sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
+  const unnamed = skipped.get(otherCollections) ?? 0
+  const rest = sorted.slice(maxSkippedCollections).reduce((sum, [, records]) => sum + records, unnamed)
   return new Map([...sorted.slice(0, maxSkippedCollections), [otherCollections, rest]])
 }

@@ -29,6 +29,19 @@ const mixed = (text: string) => [
   { collection: 'test.other.thing', rkey: 'x', text },
 ]
 
+test('what is left out is counted to the last record, by name or among the others', async () => {
+  await using crawl = await openTestCrawl(1)
+  const writer = open(crawl)
+  const [claim] = crawl.claims
+  if (claim === undefined) throw new Error('one repo')
+  const named = Array.from({ length: 500 }, (_, i) => [`test.left.c${i}`, 2] as const)
+  await writer.add({ ...finish(claim, { records: [] }), skipped: new Map([...named, ['(other)', 1_000] as const]) })
+  const counted = await crawl.state.skippedByCollection()
+  expect([...counted.values()].reduce((sum, records) => sum + records)).toBe(2_000)
+  expect(counted.get('(other)')).toBe(1_800)
+  await writer.close()
+})
+
 test('repos of one batch commit with their rows, rejects, counts and state', async () => {
   await using crawl = await openTestCrawl(40)
   const writer = open(crawl)
