@@ -141,6 +141,7 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
   }
 
   add(repo: FinishedRepo, recycle: () => void): Promise<WriteOutcome> {
+    if (this.#settled) this.#begin() // a large walk of it was broken off before
     this.finished = { repo, recycle }
     return this.#written.promise
   }
@@ -151,9 +152,7 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
     totals: () => RepoTotals,
   ): Promise<WriteOutcome> {
     const task = this.#id
-    this.#credit = chunksUnderWay
-    this.#written = Promise.withResolvers()
-    this.#settled = false
+    this.#begin()
     this.#written.promise.catch(() => undefined) // thrown where it is awaited
     outbox.send(() => ({ kind: 'large', task }))
     try {
@@ -168,6 +167,13 @@ class Task implements Pick<IndexContext['writer'], 'add' | 'addLarge'> {
       throw error
     }
     return await this.#written.promise
+  }
+
+  /** What is handed over from here on has an outcome of its own. */
+  #begin(): void {
+    this.#credit = chunksUnderWay
+    this.#written = Promise.withResolvers()
+    this.#settled = false
   }
 
   /** Says once that the download has become huge. */
