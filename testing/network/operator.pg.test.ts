@@ -1,11 +1,12 @@
 // Mistakes at the command line, as an operator makes them: each ends with a code, one line that says what to do, and exit code 2;
 // nothing is made or changed by it.
+import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openTestDatabase, type TestDatabase } from 'indexer/src/testing-database.ts'
+import { openTestDatabase, type TestDatabase, untilLockWait } from 'indexer/src/testing-database.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { runIndexer } from './run-indexer.ts'
+import { launcher, runIndexer, startIndexer } from './run-indexer.ts'
 
 let database: TestDatabase
 let dir: string
@@ -70,7 +71,7 @@ test('a database of a newer version is left alone', async () => {
   try {
     const { exitCode, stderr } = await runIndexer(['run', '--database', database.url])
     expect({ exitCode, stderr }).toEqual({
-      exitCode: 75,
+      exitCode: 2,
       stderr: expect.stringMatching(/^indexer: MigrationFailed: .* newer version .*9999_future.*\n$/),
     })
   } finally {
@@ -91,3 +92,88 @@ test('a folder that cannot be used is named', async () => {
   await refused(['run', '--data-dir', dir, '--spill-dir', join(dir, 'a-file')], 'FileUnusable', /a-file/)
   await refused(['demo', '--data-dir', join(dir, 'a-file')], 'FileUnusable', /a-file/)
 })
+
+const withOption = (option: string) =>
+  `${database.url}${database.url.includes('?') ? '&' : '?'}options=${encodeURIComponent(`-c ${option}`)}`
+
+test('a role that may not read, and a database that is not there, are mistakes', async () => {
+  const stranger = withOption('role=pg_monitor')
+  await refused(['sql', 'select 1', '--database', stranger], 'DatabaseRefused', /permission denied/)
+  await refused(['rejects', '--database', stranger], 'DatabaseRefused', /permission denied/)
+  const elsewhere = database.url.replace(/\/[^/?]*(\?|$)/, '/nowhere$1')
+  await refused(['run', '--database', elsewhere], 'DatabaseRefused', /"nowhere" does not exist/)
+})
+
+test('no archive, and no query, are mistakes', async () => {
+  await refused(['reproject', '--archive', dir, '--database', database.url], 'FileUnusable', /no archive in/)
+  await refused(['sql', ' ', '--database', database.url], 'BadUsage', /the query is empty/)
+  await refused(['run', '--database', database.url, '--archive', join(dir, 'a-file')], 'FileUnusable', /a-file/)
+})
+
+const http = ['run', '--relay', 'http://127.0.0.1:1', '--database', 'postgres://nobody@127.0.0.1:1/x']
+
+test.each([
+  ['INDEXER_ALLOW_PRIVATE_HOSTS', 'false', /^indexer: BadUsage: .* is no https/],
+  ['INDEXER_ALLOW_PRIVATE_HOSTS', '', /^indexer: BadUsage: .* is no https/],
+  ['INDEXER_ALLOW_PRIVATE_HOSTS', 'maybe', /^error: INDEXER_ALLOW_PRIVATE_HOSTS=maybe is neither true nor false\n$/],
+  ['INDEXER_PLC', ',', /^error: .*'INDEXER_PLC'.* the list is empty\n$/],
+  ['INDEXER_SOURCE', ' , ', /^error: .*'INDEXER_SOURCE'.* the list is empty\n$/],
+])('the variable %s=%s is not taken for what it does not say', async (name, value, told) => {
+  const { exitCode, stderr } = await runIndexer(http, {
+    env: { [name]: value, INDEXER_ARCHIVE: '', INDEXER_CONFIG: '' },
+  })
+  expect({ exitCode, stderr }).toEqual({ exitCode: 2, stderr: expect.stringMatching(told) })
+})
+
+test('what ends a run is JSON where the log is', async () => {
+  const { exitCode, stderr } = await runIndexer([
+    'run',
+    '--database',
+    database.url,
+    '--log-json',
+    '--relay',
+    'http://a.example',
+  ])
+  expect(exitCode).toBe(2)
+  expect(JSON.parse(stderr)).toMatchObject({
+    level: 60,
+    err: { code: 'BadUsage', message: expect.stringMatching(/no https/) },
+  })
+})
+
+test('a reader who goes, or a full disk, ends a query without a stack', async () => {
+  const query = ['-c', `'${launcher}' sql "$1" --database "$2" | head -c 1`, '-', 'select generate_series(1, 100000)']
+  expect(await runShell([...query, database.url])).toEqual({ exitCode: 0, stdout: 'g', stderr: '' })
+  const full = ['-c', `'${launcher}' sql "$1" --database "$2" > /dev/full`, '-', 'select 1']
+  const { exitCode, stderr } = await runShell([...full, database.url])
+  expect({ exitCode, stderr }).toEqual({ exitCode: 2, stderr: expect.stringMatching(/^indexer: FileUnusable: stdout/) })
+})
+
+test('a signal ends `finish` while it waits, and that is no bug', async () => {
+  const config = join(dir, 'indexed.json')
+  await writeFile(config, JSON.stringify({ collections: { 'a.b.c': { columns: { x: 'text' }, indexes: ['x'] } } }))
+  const args = ['finish', '--database', database.url, '--config', config]
+  await runIndexer(args)
+  await database.pool.query('drop index c_rows_x_idx')
+  const holder = await database.pool.connect()
+  try {
+    await holder.query('begin; lock table c_rows in row exclusive mode')
+    const finishing = startIndexer(args)
+    await untilLockWait(database)
+    process.kill(finishing.pid, 'SIGTERM')
+    const { exitCode, stderr } = await finishing.ended
+    expect(exitCode, stderr).toBe(75)
+    expect(stderr).toMatch(/stopped: the same command goes on from here\n$/)
+  } finally {
+    await holder.query('rollback')
+    holder.release()
+  }
+})
+
+async function runShell(args: readonly string[]): Promise<{ exitCode: number; stdout: string; stderr: string }> {
+  return await new Promise((resolve) => {
+    execFile('bash', [...args], (error, stdout, stderr) =>
+      resolve({ exitCode: Number(error?.code ?? 0), stdout, stderr }),
+    )
+  })
+}

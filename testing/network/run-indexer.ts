@@ -15,7 +15,7 @@ export interface RunningIndexer {
   readonly ended: Promise<RunResult>
 }
 
-const launcher = join(import.meta.dirname, '../../indexer')
+export const launcher = join(import.meta.dirname, '../../indexer')
 const maxOutputChars = 2_000_000
 
 export interface RunIndexerOptions {

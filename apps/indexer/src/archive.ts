@@ -3,10 +3,10 @@
 // which commit. The surprise: nothing is synced. A kill leaves the old or the new file; what a power cut loses or cuts short
 // is recognised when it is read (archive-read.ts), for it is verified like anything from the network.
 import { createHash } from 'node:crypto'
-import { rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { removeStaleSpills, spillPath } from 'repo-stream'
-import { IndexerError } from './errors.ts'
+import { IndexerError, innermost, reasonOf } from './errors.ts'
 
 /** What the end of a file says about it. */
 export interface ArchivedCar {
@@ -43,6 +43,16 @@ export async function openArchive(dir: string): Promise<void> {
   }
 }
 
+/** Throws `FileUnusable` where there is none. */
+export async function findArchive(dir: string): Promise<void> {
+  try {
+    await readdir(unfinishedFolder(dir))
+  } catch (cause) {
+    const message = `there is no archive in ${dir}: give the folder that \`run\` had as --archive (${reasonOf(cause)})`
+    throw new IndexerError('FileUnusable', message, { cause, details: { path: dir } })
+  }
+}
+
 /** The CARs of accounts whose rows are about to be removed for good. */
 export async function removeArchived(dir: string, dids: readonly string[]): Promise<void> {
   try {
@@ -52,10 +62,14 @@ export async function removeArchived(dir: string, dids: readonly string[]): Prom
   }
 }
 
+/** A disk that is full may have room later; a folder that is not permitted is a mistake. */
 export function unwritable(dir: string, cause: unknown): IndexerError {
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return new IndexerError('ArchiveUnwritable', `the archive ${dir} cannot be written: ${reason}`, { cause })
+  const message = `the archive ${dir} cannot be written: ${reasonOf(cause)}`
+  const code = mistakes.has(innermost(cause).code) ? 'FileUnusable' : 'ArchiveUnwritable'
+  return new IndexerError(code, message, { cause, details: { path: dir } })
 }
+
+const mistakes: ReadonlySet<unknown> = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST'])
 
 function unfinishedFolder(dir: string): string {
   return join(dir, 'unfinished')

@@ -3,9 +3,10 @@
 import { existsSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { Command, CommanderError } from 'commander'
+import { outage } from './database-outage.ts'
 import type { Log } from './log.ts'
-import { parseSeconds } from './option-values.ts'
-import { addOptions, type OptionName, type Options } from './options.ts'
+import { parseTimeout } from './option-values.ts'
+import { addOptions, type OptionName, type Options, readVariables } from './options.ts'
 import type { ProgressLine } from './progress-line.ts'
 import { version } from './version.ts'
 
@@ -52,12 +53,14 @@ const crawlOptions = [
 const configFile = 'indexer.config.ts'
 
 function buildProgram(): Command {
+  const mistake = readVariables(process.env)
   const program = new Command('indexer')
     .description('Index the atproto network into typed tables of your own Postgres')
     .version(version)
     .showSuggestionAfterError()
     .exitOverride()
     .hook('preAction', (_, verb) => {
+      if (mistake !== undefined) program.error(`error: ${mistake}`)
       const hasConfig = verb.options.some((option) => option.attributeName() === 'config')
       if (hasConfig && verb.getOptionValue('config') === undefined && existsSync(configFile)) {
         verb.setOptionValue('config', configFile)
@@ -136,12 +139,12 @@ function buildProgram(): Command {
   const sql = program.command('sql').argument('[query]', 'one statement; without it a prompt')
   sql.description('read-only SQL on the database, no psql needed')
   addOptions(sql, [...databaseOptions, ...logOptions])
-  sql.option('--timeout <seconds>', 'end a statement that takes longer', parseSeconds, 0)
-  sql.action(async (query: string | undefined, options: Options & { timeout: number }) => {
+  sql.option('--timeout <seconds>', 'end a statement that takes longer (default: never)', parseTimeout)
+  sql.action(async (query: string | undefined, { timeout = 0, ...options }: Options & { timeout?: number }) => {
     const [{ sqlVerb }, { openLog }] = await Promise.all([import('./sql-verb.ts'), import('./log.ts')])
     await sqlVerb(
       query,
-      { ...options, timeoutMs: options.timeout * 1000 },
+      { ...options, timeoutMs: timeout * 1000 },
       openLog({ json: options.logJson, level: options.logLevel }),
     )
   })
@@ -162,6 +165,7 @@ async function longVerb<T extends Options>(options: T, verb: LongVerb<T>): Promi
   const onSignal = (signal: NodeJS.Signals): void => {
     if (stop.signal.aborted) process.exit(75)
     log.info({ signal }, 'stopping in order; once more ends at once')
+    outage.shorten()
     stop.abort(new Error(`stopped by ${signal}`))
   }
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
@@ -169,26 +173,56 @@ async function longVerb<T extends Options>(options: T, verb: LongVerb<T>): Promi
     const { output, exitCode } = await verb(options, { log, line, signal: stop.signal })
     process.stdout.write(output)
     process.exitCode = exitCode
+  } catch (error) {
+    line?.end()
+    const { isInterruption } = await import('./errors.ts')
+    if (!isInterruption(error, stop.signal)) throw await toldAs(error, options.logJson ? log : undefined)
+    log.warn('stopped: the same command goes on from here')
+    process.exitCode = 75
   } finally {
     line?.end()
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
   }
 }
 
+/** Has been told already, with this exit code. */
+class Told extends Error {
+  readonly exitCode: number
+
+  constructor(exitCode: number) {
+    super('told')
+    this.exitCode = exitCode
+  }
+}
+
+/** What ends the process, in one line on stderr or in the log; a bug with its stack. */
+async function toldAs(error: unknown, log?: Log): Promise<Told> {
+  const [{ coded, exitCodeOf, IndexerError }, { translate }] = await Promise.all([
+    import('./errors.ts'),
+    import('./database-transact.ts'),
+  ])
+  const failure = translate(coded(error))
+  const stack = failure instanceof Error ? failure.stack : String(failure)
+  const text = failure instanceof IndexerError ? `${failure.code}: ${failure.message}` : stack
+  if (log) log.fatal({ err: failure }, 'the command has failed')
+  else process.stderr.write(`indexer: ${text}\n`)
+  return new Told(exitCodeOf(failure))
+}
+
+// Whoever reads may go before we are done.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit()
+  process.stderr.write(`indexer: FileUnusable: stdout: ${error.message}\n`)
+  process.exit(2)
+})
+process.stderr.on('error', () => {}) // there is nobody to tell, and the work goes on
+
 try {
   await buildProgram().parseAsync()
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
   else {
-    const { coded, exitCodeOf, IndexerError } = await import('./errors.ts')
-    const failure = coded(error)
-    process.exitCode = exitCodeOf(failure)
-    const text =
-      failure instanceof IndexerError
-        ? `${failure.code}: ${failure.message}`
-        : failure instanceof Error
-          ? failure.stack
-          : String(failure)
-    process.stderr.write(`indexer: ${text}\n`)
+    process.exitCode = (error instanceof Told ? error : await toldAs(error)).exitCode
+    setTimeout(() => process.exit(), 1000).unref() // a connection that failed half-way may be open still
   }
 }

@@ -5,7 +5,7 @@ import { DatabaseError } from 'pg'
  * - `unavailable`: no connection, or it broke; the database may come back.
  * - `conflict`: deadlock or serialisation; the same transaction may succeed now.
  * - `duplicate`: a key is there already, which the fence excludes: a bug.
- * - `refused`: a right is missing, or the server is a standby.
+ * - `refused`: a right is missing, or the server is a standby; no such user, password or database.
  * - `full`: no space on the database's disk, or no memory.
  * - `row`: a value is refused; the rest of the batch may be fine.
  */
@@ -29,8 +29,8 @@ export function databaseTrouble(error: unknown): DatabaseTrouble | undefined {
   if (socketErrors.has(code)) return 'unavailable'
   if (code === '40001' || code === '40P01') return 'conflict'
   if (code === '23505') return 'duplicate'
-  if (code === '42501' || code === '25006') return 'refused'
   const group = code.slice(0, 2)
+  if (code === '42501' || code === '25006' || code === '3D000' || group === '28') return 'refused'
   if (code === '53300' || group === '08' || group === '57') return code === '57014' ? undefined : 'unavailable'
   if (group === '53' || code === '58030') return 'full'
   if (group === '22' || group === '54' || refusedValues.has(code)) return 'row'

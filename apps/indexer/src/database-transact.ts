@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pool, PoolClient, QueryConfig, QueryResult, QueryResultRow } from 'pg'
 import { databaseTrouble, sqlState } from './database-errors.ts'
+import { outage } from './database-outage.ts'
 import { IndexerError } from './errors.ts'
 
 /** A restart of Postgres with crash recovery takes seconds; a fail-over of a managed one up to a minute or two. */
@@ -44,7 +45,9 @@ export async function insist<T>(
   for (;;) {
     signal?.throwIfAborted()
     try {
-      return await attempt()
+      const result = await attempt()
+      if (goneSince !== undefined) outage.over()
+      return result
     } catch (error) {
       const trouble = databaseTrouble(error)
       if (trouble === 'conflict' && conflicts++ < conflictRetries) {
@@ -52,7 +55,8 @@ export async function insist<T>(
       } else if (trouble === 'unavailable') {
         goneSince ??= Date.now()
         const goneMs = Date.now() - goneSince
-        if (goneMs > waitMs) throw unavailable(error, goneMs)
+        outage.met(howItEnded(error))
+        if (goneMs > waitMs || outage.hasLastedEnough) throw unavailable(error)
         await sleep(Math.min(1_000, 20 + goneMs / 4), undefined, signal ? { signal } : {})
       } else {
         throw translate(error)
@@ -87,8 +91,13 @@ async function rollback(client: PoolClient): Promise<unknown> {
   }
 }
 
-function unavailable(cause: unknown, goneMs: number): IndexerError {
-  const message = `the database has been away for ${Math.round(goneMs / 1000)} s (${sqlState(cause) ?? 'connection lost'}); start again when it is back`
+/** SQLSTATE, or the socket's error. */
+function howItEnded(error: unknown): string {
+  return sqlState(error) ?? 'connection lost'
+}
+
+function unavailable(cause: unknown): IndexerError {
+  const message = `the database has been away for ${Math.round(outage.awayMs / 1000)} s (${howItEnded(cause)}); start again when it is back`
   return new IndexerError('DatabaseUnavailable', message, { cause })
 }
 

@@ -8,7 +8,8 @@ import type { Kysely } from 'kysely'
 import type { MigrationResult } from 'kysely/migration'
 import { Pool, type PoolClient, TypeOverrides } from 'pg'
 import { databaseTrouble, sqlState } from './database-errors.ts'
-import { insist } from './database-transact.ts'
+import { outage } from './database-outage.ts'
+import { insist, translate } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 
 export interface DatabaseOptions {
@@ -38,11 +39,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     const message = `--schema ${JSON.stringify(schema)}: lower-case letters, digits and _ only, at most 63, not beginning with a digit`
     throw new IndexerError('BadUsage', message, { details: { schema } })
   }
-  if (!isDatabaseUrl(url)) {
-    const message =
-      '--database (DATABASE_URL) is no URL of a Postgres, such as postgres://me@localhost/atproto (a password needs its special characters percent-encoded)'
-    throw new IndexerError('BadUsage', message) // without the URL: it may hold a password
-  }
+  if (!isDatabaseUrl(url)) throw noUrl()
   const types = new TypeOverrides()
   types.setTypeParser(int8, Number) // ids and counts stay below 2^53; claims, which do not, are selected as text
   const session = `indexer ${randomBytes(8).toString('hex')}`
@@ -75,6 +72,13 @@ async function closePool(pool: Pool): Promise<void> {
   if (!pool.ending) await pool.end()
 }
 
+/** Without the URL: it may hold a password. */
+function noUrl(): IndexerError {
+  const message =
+    '--database (DATABASE_URL) is no URL of a Postgres, such as postgres://me@localhost/atproto (a password needs its special characters percent-encoded)'
+  return new IndexerError('BadUsage', message)
+}
+
 /** What pg does not understand it takes for the name of a database on localhost. A socket's folder has no host that URL knows. */
 function isDatabaseUrl(text: string): boolean {
   return /^postgres(ql)?:\/\/[^/]*\/?/.test(text) || text.startsWith('socket:') || text.startsWith('/')
@@ -86,18 +90,29 @@ async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
     try {
       const client = await pool.connect()
       client.release()
+      outage.over()
       return
     } catch (cause) {
-      if (databaseTrouble(cause) === 'unavailable' && Date.now() < deadline) {
-        await sleep(200)
-        continue
-      }
-      const reason = cause instanceof Error ? cause.message : String(cause)
-      throw new IndexerError('DatabaseUnavailable', `cannot connect to the database: ${reason || sqlState(cause)}`, {
-        cause,
-      })
+      if (databaseTrouble(cause) !== 'unavailable' || Date.now() >= deadline || outage.isEnding)
+        throw noConnection(cause)
+      outage.met(sqlState(cause) ?? 'no connection')
+      await sleep(200)
     }
   }
+}
+
+function noConnection(cause: unknown): unknown {
+  if (sqlState(cause) === 'ERR_INVALID_URL') return noUrl()
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  if (/client password must be/.test(reason)) {
+    const message = 'the server wants a password: put one into the URL, PGPASSWORD or ~/.pgpass'
+    return new IndexerError('DatabaseRefused', message, { cause }) // pg gives no code
+  }
+  const known = translate(cause)
+  if (known instanceof IndexerError) return known
+  return new IndexerError('DatabaseUnavailable', `cannot connect to the database: ${reason || sqlState(cause)}`, {
+    cause,
+  })
 }
 
 const migrationsFolder = join(import.meta.dirname, '..', '..', '..', 'migrations')

@@ -23,7 +23,7 @@ export const errorCodes = {
   CitusMissing: 'stop-run',
   /** The database cannot be reached, or was lost and did not come back. Start again: nothing that was done is lost. */
   DatabaseUnavailable: 'stop-run',
-  /** Postgres does not permit it: the role lacks a right (it must be able to create a schema), or the server is a read-only standby. The message has Postgres' words. */
+  /** Postgres does not permit it: no such database or user, a wrong password, a right that the role lacks (it must be able to create a schema), or a read-only standby. The message has Postgres' words. */
   DatabaseRefused: 'stop-run',
   /** There is no database of the indexer: a wrong `--data-dir`, `--database` or `--schema`, or `run` was never started. Nothing was made. */
   NoDatabase: 'stop-run',
@@ -35,7 +35,7 @@ export const errorCodes = {
   DatabaseFull: 'stop-run',
   /** A key was there already, which the fence excludes: a bug. Report it with the message. */
   DuplicateKey: 'stop-run',
-  /** Another process lists this source, for this one was taken for dead. Waited for: it goes on when that process is done or dead. */
+  /** Another process lists this source, since this one was taken for dead. Never seen outside: the listing waits until that process is done or dead. */
   SourceTaken: 'stop-run',
   /** The database went away, or had a deadlock, while a large repo was written; nothing of it was. The repo is tried again. */
   WriteInterrupted: 'retry',
@@ -65,7 +65,7 @@ export const errorCodes = {
   RepoUnstable: 'retry',
 
   // The archive: archive.ts, reproject.ts.
-  /** The disk of the archive is full, or its folder cannot be written. Make room and start again, or go on without `--archive`: nothing is lost. */
+  /** The disk of the archive is full, or failed. Make room and start again, or go on without `--archive`: nothing is lost. */
   ArchiveUnwritable: 'stop-run',
   /** The archive has no CAR of a repo. `reproject` leaves its rows as they are; `run` fetches it if the config wants more. */
   ArchiveMissing: 'fail-repo',
@@ -194,6 +194,9 @@ const mistakes: readonly ErrorCode[] = [
   'NoDatabase',
   'QueryRefused',
   'FileUnusable',
+  'SchemaInUse',
+  'MigrationFailed',
+  'DemoFailed',
 ]
 
 /** 2 for a mistake of the caller, 75 for what may go away by itself, 1 for a bug. */
@@ -201,6 +204,22 @@ export function exitCodeOf(error: unknown): 1 | 2 | 75 {
   if (!(error instanceof IndexerError)) return 1
   if (mistakes.includes(error.code)) return 2
   return error.code === 'DuplicateKey' ? 1 : 75
+}
+
+/** What began it: the last in the chain of causes. */
+export function innermost(error: unknown): { message: string; code?: unknown } {
+  let first = error
+  while (first instanceof Error && first.cause instanceof Error) first = first.cause
+  return first instanceof Error ? first : { message: String(first) }
+}
+
+export function reasonOf(error: unknown): string {
+  return innermost(error).message
+}
+
+/** Waits end with an AbortError, loops with the signal's own reason. */
+export function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boolean {
+  return aborted && (error === reason || (error instanceof Error && error.name === 'AbortError'))
 }
 
 /** An error of the file system is no bug: it gets its code here, at the edge. Anything else stays what it is. */

@@ -33,6 +33,7 @@ function bounded(level: string): LoggerOptions {
   return {
     level,
     base: null,
+    serializers: { err: pino.stdSerializers.errWithCause }, // the other one adds each cause to the message, which has it already
     hooks: {
       logMethod([fields, message, ...rest], method, level) {
         if (level !== warning) return method.apply(this, [fields, message, ...rest])

@@ -3,6 +3,7 @@
 import { resolve } from 'node:path'
 import type { Config } from './config.ts'
 import { type Database, migrate, openDatabase } from './database.ts'
+import { outage } from './database-outage.ts'
 import { hasEmbeddedDatabase, openEmbeddedDatabase } from './embedded-database.ts'
 import { IndexerError } from './errors.ts'
 import type { Log } from './log.ts'
@@ -58,6 +59,7 @@ export async function connectExisting(options: DatabaseOptions, log: Log): Promi
 
 /** Connects; an embedded database is made where there is none. */
 export async function connect(options: DatabaseOptions, log: Log): Promise<OpenedDatabase> {
+  outage.tellTo(log)
   const embedded =
     options.database === undefined ? await openEmbeddedDatabase({ dataDir: resolve(options.dataDir), log }) : undefined
   try {

@@ -3,16 +3,30 @@ import { InvalidArgumentError } from 'commander'
 
 export const MiB = 1024 * 1024
 
+/** Of a server. */
 export function parseUrl(text: string): string {
   const url = URL.parse(text)
   if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     throw new InvalidArgumentError(`"${text}" is not an http(s) URL, such as https://relay1.us-east.bsky.network`)
   }
+  if (url.href !== `${url.origin}/`) throw new InvalidArgumentError(`"${text}" has more than a server: ${url.origin}`)
   return url.origin
+}
+
+export function parsePath(text: string): string {
+  if (text === '') throw new InvalidArgumentError('the path is empty')
+  return text
 }
 
 export function parseList(text: string): string[] {
   return text.split(',').flatMap((item) => item.trim() || [])
+}
+
+/** At least one. */
+export function parseSome(text: string): string[] {
+  const list = parseList(text)
+  if (list.length === 0) throw new InvalidArgumentError('the list is empty')
+  return list
 }
 
 /** 63 is Postgres' limit, and `reproject` appends ten characters. What begins with pg_ is the server's. */
@@ -58,6 +72,11 @@ export function parseSeconds(text: string): number {
   const seconds = Number(text)
   if (seconds >= 0.001 && seconds <= 86_400) return seconds
   throw new InvalidArgumentError(`"${text}" is not a number of seconds from 0.001 to 86400`)
+}
+
+/** 0: without end. */
+export function parseTimeout(text: string): number {
+  return text === '0' ? 0 : parseSeconds(text)
 }
 
 export function parseEgress(text: string): string {

@@ -11,9 +11,11 @@ import {
   parseInactive,
   parseList,
   parseLogLevel,
+  parsePath,
   parseSchema,
   parseSeconds,
   parseSize,
+  parseSome,
   parseThreads,
   parseUrl,
   parseVerify,
@@ -58,7 +60,7 @@ export const optionTable = {
     env: 'INDEXER_PLC',
     default: ['https://plc.directory'],
     help: 'PLC directories, comma-separated, asked in turn',
-    parse: (text) => parseList(text).map(parseUrl),
+    parse: (text) => parseSome(text).map(parseUrl),
   }),
   plcExport: spec<boolean>({
     flags: '--plc-export',
@@ -77,6 +79,7 @@ export const optionTable = {
     env: 'INDEXER_DATA_DIR',
     default: 'data',
     help: 'folder of the embedded database and of temporary files',
+    parse: parsePath,
   }),
   schema: spec<string>({
     flags: '--schema <name>',
@@ -96,6 +99,7 @@ export const optionTable = {
     env: 'INDEXER_CONFIG',
     default: undefined,
     help: 'which collections and columns; without it ./indexer.config.ts, else the Bluesky collections',
+    parse: parsePath,
   }),
   collections: spec<string[]>({
     flags: '--collections <nsids>',
@@ -128,6 +132,7 @@ export const optionTable = {
     env: 'INDEXER_SPILL_DIR',
     default: undefined,
     help: 'folder for the temporary files of big repos (default: spill under --data-dir)',
+    parse: parsePath,
   }),
   spillLimit: spec<number>({
     flags: '--spill-limit <size>',
@@ -141,6 +146,7 @@ export const optionTable = {
     env: 'INDEXER_ARCHIVE',
     default: undefined,
     help: 'folder that keeps the CAR of every repo, compressed, for `reproject`; give it with every run',
+    parse: parsePath,
   }),
   concurrency: spec<number>({
     flags: '--concurrency <n>',
@@ -174,7 +180,7 @@ export const optionTable = {
     flags: '--egress <name>',
     env: 'INDEXER_EGRESS',
     default: '',
-    help: 'of several processes on one database, those behind another address: hosts limit each address by itself (default: all behind one)',
+    help: 'of several processes on one database, those behind another address: hosts limit each address by itself',
     parse: parseEgress,
   }),
   deadAfter: spec<number>({
@@ -266,12 +272,13 @@ export function addOptions(command: Command, names: readonly OptionName[]): Comm
 
 export function describeDefault(name: OptionName, value: unknown): string {
   if (value === undefined || value === false) return ''
+  if (name === 'egress') return 'all behind one'
   if (name === 'memory' || name === 'repoMemory' || name === 'spillLimit') return `${Number(value) / MiB}MiB`
   return Array.isArray(value) ? value.join(',') || 'none' : String(value)
 }
 
 function parseSources(text: string, previous: string[]): string[] {
-  const sources = parseList(text)
+  const sources = parseSome(text)
   for (const source of sources) {
     try {
       parseSource(source)
@@ -280,4 +287,28 @@ function parseSources(text: string, previous: string[]): string[] {
     }
   }
   return previous === optionTable.source.default ? sources : [...previous, ...sources]
+}
+
+const switches: Readonly<Record<string, boolean>> = {
+  1: true,
+  true: true,
+  yes: true,
+  0: false,
+  false: false,
+  no: false,
+}
+
+/**
+ * To be called before options are read. To commander a variable that is there turns a flag on, whatever it says; here it is on or off by
+ * its word, and an empty variable, as compose files make them, is none. Gives what is wrong with one.
+ */
+export function readVariables(environment: NodeJS.ProcessEnv): string | undefined {
+  for (const { env, default: value } of Object.values(optionTable) as OptionSpec<unknown>[]) {
+    const text = env && environment[env]
+    if (env === undefined || text === undefined) continue
+    const isOn = typeof value === 'boolean' ? switches[text.toLowerCase()] : true
+    if (text === '' || isOn === false) delete environment[env]
+    else if (isOn === undefined) return `${env}=${text} is neither true nor false`
+  }
+  return undefined
 }

@@ -14,6 +14,12 @@ export function isGone(place: string, here = pidSpace()): boolean {
   return machine === hostname() && here !== unknown && space === here && startOf(Number(pid)) !== start
 }
 
+/** For people. */
+export function describePlace(place: string): string {
+  const [machine, , pid] = place.split(' ')
+  return `pid ${pid} on ${machine}`
+}
+
 /** A system without /proc: there a dead process is known by its beat alone. */
 const unknown = 'unknown'
 

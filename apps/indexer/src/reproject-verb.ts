@@ -1,6 +1,7 @@
 // The verb `reproject`: the tables that the present config wants, from the archive. Shows how far it is, and says at the end what
 // the archive could not give.
 import { resolve } from 'node:path'
+import { findArchive } from './archive.ts'
 import { loadConfig } from './config.ts'
 import { IndexerError } from './errors.ts'
 import { showIndexes } from './finish-verb.ts'
@@ -20,6 +21,7 @@ export async function reprojectVerb(options: Options, io: RunIo): Promise<{ outp
     throw new IndexerError('BadUsage', 'reproject needs --archive, the folder that `run` filled')
   const config = await loadConfig({ path: options.config, collections: options.collections })
   await using opened = await connectExisting(options, io.log)
+  await findArchive(archive)
   const result = await reproject(opened.database, {
     config,
     archive: resolve(archive),

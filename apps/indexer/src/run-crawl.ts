@@ -8,6 +8,7 @@ import { openArchive, removeArchived } from './archive.ts'
 import { type CrawlContext, type CrawlProgress, crawl } from './crawl.ts'
 import { type Database, migrate } from './database.ts'
 import { insist } from './database-transact.ts'
+import { isInterruption } from './errors.ts'
 import { reposForHandles } from './file-handles.ts'
 import { finish } from './finish.ts'
 import { showIndexes } from './finish-verb.ts'
@@ -172,11 +173,6 @@ function startPool(options: Options, parts: Parts, { hosts, signal, log }: RunIo
       log.info({ threads }, 'another thread indexes: those before it were busy')
     },
   })
-}
-
-/** Waits end with an AbortError, loops with the signal's own reason. */
-function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boolean {
-  return aborted && (error === reason || (error instanceof Error && error.name === 'AbortError'))
 }
 
 interface CrawlIo extends RunIo {

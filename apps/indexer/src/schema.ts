@@ -7,6 +7,7 @@ import type { Config, Table } from './config.ts'
 import { sqlState } from './database-errors.ts'
 import { transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
+import { describePlace } from './process-place.ts'
 import { livingPlaces } from './processes.ts'
 import {
   type AppliedTable,
@@ -87,7 +88,7 @@ export async function applySchemaIn(
 async function checkNobodyWorks(client: PoolClient): Promise<void> {
   const [place] = await livingPlaces(client)
   if (place === undefined) return
-  const message = `another process works on this database with another config (${place}): stop it, then start again`
+  const message = `another process works on this database with another config (${describePlace(place)}): stop it, then start again`
   throw new IndexerError('DatabaseBusy', message, { details: { place } })
 }
 

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { isDid, isHandle } from './did-document.ts'
 import type { Source } from './discover.ts'
-import { errorClass, IndexerError } from './errors.ts'
+import { errorClass, IndexerError, reasonOf } from './errors.ts'
 import { getRepoStatus } from './fetch-pages.ts'
 import type { FetchContext } from './fetch-xrpc.ts'
 import type { Listed } from './listing.ts'
@@ -113,7 +113,7 @@ async function hashFile(path: string): Promise<string> {
 }
 
 const cannotRead = (path: string, cause: unknown): IndexerError =>
-  new IndexerError('BadUsage', `--source file=${path} cannot be read`, { cause, details: { path } })
+  new IndexerError('BadUsage', `--source file=${path} cannot be read: ${reasonOf(cause)}`, { cause, details: { path } })
 
 async function readNames(
   path: string,

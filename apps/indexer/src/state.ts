@@ -4,6 +4,7 @@ import type { Database } from './database.ts'
 import { IndexerError } from './errors.ts'
 import { createHostLeases } from './host-leases.ts'
 import { aloneElsewhere, dropLease, takeLease } from './leases.ts'
+import { describePlace } from './process-place.ts'
 import { createClaims, type HostBound } from './state-claims.ts'
 import { createDiscovery } from './state-discovery.ts'
 import { createHostClaims } from './state-host-claims.ts'
@@ -103,6 +104,6 @@ export async function openState(database: Database, options: TenureOptions = {})
 async function refuseWhenAlone({ pool }: Database, process: number): Promise<void> {
   const alone = await aloneElsewhere(pool, process)
   if (alone === undefined) return
-  const message = `reproject is at work on this database (${alone}): wait for its end, or stop it`
+  const message = `reproject is at work on this database (${describePlace(alone)}): wait for its end, or stop it`
   throw new IndexerError('DatabaseBusy', message)
 }
