@@ -1,14 +1,14 @@
 // The verb `finish`, and the end of a crawl's first pass: builds the secondary indexes and shows how far it is.
 import { loadConfig } from './config.ts'
 import { type FinishProgress, finish } from './finish.ts'
-import { connectExisting, openCrawlDatabase } from './open-database.ts'
+import { openCrawlDatabase } from './open-database.ts'
 import type { Options } from './options.ts'
 import { duration, size } from './progress.ts'
 import type { RunIo } from './run.ts'
 
 export async function finishVerb(options: Options, io: RunIo): Promise<{ output: string; exitCode: number }> {
   const config = await loadConfig({ path: options.config, collections: options.collections })
-  await using opened = await openCrawlDatabase(options, { config, log: io.log, open: connectExisting })
+  await using opened = await openCrawlDatabase(options, { config, log: io.log, after: 'run' })
   const result = await finish(opened.database, { config, signal: io.signal, onProgress: showIndexes(io) })
   if (result.busy) return { output: 'Another process is building indexes.\n', exitCode: 75 }
   const lines = [

@@ -8,7 +8,7 @@ import { hasEmbeddedDatabase, openEmbeddedDatabase } from './embedded-database.t
 import { IndexerError } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Options } from './options.ts'
-import { applySchema } from './schema.ts'
+import { applySchema, refuseOtherTables } from './schema.ts'
 
 export interface OpenedDatabase extends AsyncDisposable {
   database: Database
@@ -16,15 +16,16 @@ export interface OpenedDatabase extends AsyncDisposable {
 
 type DatabaseOptions = Pick<Options, 'database' | 'dataDir' | 'schema'>
 
-/** Runs migrations and makes the collection tables of `config`. `open`: `connectExisting`, where a run must have been before. */
+/** Runs migrations and makes the collection tables of `config`. `after`: of a run that must have been before, with such a config. */
 export async function openCrawlDatabase(
   options: DatabaseOptions & Partial<Pick<Options, 'citus'>>,
-  { config, log, open = connect }: { config: Config; log: Log; open?: typeof connect },
+  { config, log, after = 'nothing' }: { config: Config; log: Log; after?: 'nothing' | 'run' },
 ): Promise<OpenedDatabase> {
-  const opened = await open(options, log)
+  const opened = await (after === 'run' ? connectExisting : connect)(options, log)
   try {
     const ran = await migrate(opened.database)
     if (ran.length > 0) log.debug({ migrations: ran }, 'migrated')
+    if (after === 'run') await refuseOtherTables(opened.database, config)
     await applySchema(opened.database, { config, citus: options.citus ?? false })
   } catch (error) {
     await opened[Symbol.asyncDispose]()

@@ -26,7 +26,7 @@ export async function rejectsVerb(options: Options, { log }: RunIo): Outcome {
 
 export async function replayVerb(options: Options & { code?: string; collection?: string }, io: RunIo): Outcome {
   const config = await loadConfig({ path: options.config, collections: options.collections })
-  await using opened = await openCrawlDatabase(options, { config, log: io.log, open: connectExisting })
+  await using opened = await openCrawlDatabase(options, { config, log: io.log, after: 'run' })
   const state = await openState(opened.database, { log: io.log })
   try {
     await confirmSchema(opened.database, config)
