@@ -1,5 +1,5 @@
 // Tables filled from the archive must be those that a fresh crawl with the same config would have made.
-import { copyFile, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { archivePath } from 'indexer/src/archive.ts'
@@ -221,13 +221,45 @@ test('repos that are gone remember what they lack, and forget what the archive g
 test('a column of another type is not taken over, though Postgres stores both as text; a reused table name is refused', async () => {
   await using place = await openPlace()
   await crawl(network, place, { config: 'before' })
-  const replies = async () =>
-    (await place.database.pool.query(`select count(text)::int as texts, count(reply)::int as replies from post`))
-      .rows[0]
-  const { texts, replies: before } = await replies()
-  expect(before).toBeGreaterThan(0)
+  const { rows: dids } = await place.database.pool.query<{ did: string; withReplies: boolean }>(
+    `select did, exists (select from post p where p.did = a.did and reply is not null) as "withReplies" from accounts a
+    where state = 'done' order by 2, 1`,
+  )
+  const texts = async () => (await place.database.pool.query('select count(text) as texts from post')).rows
+  const before = await texts()
+  expect(dids[0]?.withReplies).toBe(false)
+  expect(dids.at(-1)?.withReplies).toBe(true)
   await expect(reproject(place, 'renamed')).rejects.toMatchObject({ code: 'BadConfig' })
-  await rm(place.archive, { recursive: true })
-  expect((await reproject(place, 'retyped')).reprojected).toBe(0)
-  expect(await replies()).toEqual({ texts, replies: 0 })
+  for (const { did } of dids.slice(1)) await rm(archivePath(place.archive, did))
+  expect((await reproject(place, 'retyped')).reprojected).toBe(1)
+  expect(await texts()).toEqual(before)
+  expect((await place.database.pool.query('select from post where reply is not null')).rowCount).toBe(0)
 }, 240_000)
+
+test('an archive that has none of the repos changes nothing', async () => {
+  await using place = await openPlace()
+  await crawl(network, place, { config: 'before' })
+  const before = await readAll(place.database)
+  await rm(place.archive, { recursive: true })
+  await mkdir(join(place.archive, 'unfinished'), { recursive: true })
+  await expect(reproject(place, 'retyped')).rejects.toMatchObject({ code: 'ArchiveMissing' })
+  expect(compareLines(before, await readAll(place.database))).toEqual([])
+  const { rows } = await place.database.pool.query(`select nspname from pg_namespace where nspname like 'atproto%'`)
+  expect(rows).toEqual([{ nspname: 'atproto' }])
+}, 240_000)
+
+test.each([
+  ['table', 'follow_rows'],
+  ['view', 'follow'],
+  ['table', 'follow_rows_subject_idx'],
+])(
+  'a %s of the user named %s is left alone, before anything is filled',
+  async (kind, name) => {
+    await using place = await openPlace()
+    await crawl(network, place, { config: 'before' })
+    await place.database.pool.query(`create ${kind} ${name} as select 1 as mine`)
+    await expect(reproject(place, 'after')).rejects.toMatchObject({ code: 'BadConfig', details: { name } })
+    expect((await place.database.pool.query(`select * from ${name}`)).rows).toEqual([{ mine: 1 }])
+  },
+  240_000,
+)

@@ -13,8 +13,8 @@ import { finishLock } from './finish.ts'
 import { aloneLease } from './leases.ts'
 import { outdateAmong } from './outdate.ts'
 import { shadowSchema } from './reproject-shadow.ts'
-import { applySchemaIn, dropUnused, openBooks, readApplied } from './schema.ts'
-import { readWork, workFor } from './schema-changes.ts'
+import { applySchemaIn, dropUnused, openBooks, readApplied, refuseTakenNames } from './schema.ts'
+import { type AppliedTable, readWork, workFor } from './schema-changes.ts'
 import { quoteName } from './schema-sql.ts'
 import { step } from './steps.ts'
 
@@ -48,7 +48,10 @@ interface Swap extends SwapOptions {
 async function swap(swap: Swap): Promise<number> {
   const { client, live, shadow, config } = swap
   await checkAlone(swap)
-  const stale = await updateRepos(swap)
+  await openBooks(client, live)
+  const applied = await readApplied(client, live)
+  for (const table of config.tables) if (!applied.has(table.name)) await refuseTakenNames(client, live, table)
+  const stale = await updateRepos(swap, applied)
   await replaceCounters(swap)
   const names = [...config.tables.map((table) => table.rowsName), 'reject_rows', 'oddity_rows']
   await lockViews(swap)
@@ -81,9 +84,10 @@ function busy(message: string): IndexerError {
 }
 
 /** Repos that were left as they are become stale if the new config wants what they do not have; the others are up to date. */
-async function updateRepos({ client, live, shadow, config, process }: Swap): Promise<number> {
-  await openBooks(client, live)
-  const applied = await readApplied(client, live)
+async function updateRepos(
+  { client, live, shadow, config, process }: Swap,
+  applied: ReadonlyMap<string, AppliedTable>,
+): Promise<number> {
   const work = [...(await readWork(client, live)), ...config.tables.flatMap((table) => workFor(table, config, applied))]
   const among = `id in (select id from ${shadow}.repos where state = 'stale')`
   let stale = 0

@@ -14,7 +14,7 @@ import { MemoryBudget } from './memory-budget.ts'
 import { checkingHeads, type Filled, fillShadow, type Heads } from './reproject-fill.ts'
 import { openShadow, type Shadow } from './reproject-shadow.ts'
 import { swapShadow } from './reproject-swap.ts'
-import { openBooks, readApplied } from './schema.ts'
+import { openBooks, readApplied, refuseTakenNames } from './schema.ts'
 import { type AppliedTable, refuseReusedNames } from './schema-changes.ts'
 import { indexStatements } from './schema-indexes.ts'
 import { tableName } from './schema-sql.ts'
@@ -79,11 +79,13 @@ async function takeAll({ pool }: Database, state: State): Promise<void> {
   throw new IndexerError('DatabaseBusy', 'another reproject works on this database: wait for its end')
 }
 
-/** What the tables are that readers see. Throws `BadConfig` for a table name that is another collection's. */
+/** What the tables are that readers see. Throws `BadConfig` for a table name that is another collection's, or somebody else's. */
 async function readBooks({ pool, schema }: Database, config: Config): Promise<Map<string, AppliedTable>> {
   const applied = await transact(pool, async (client) => {
     await openBooks(client, schema)
-    return await readApplied(client, schema)
+    const applied = await readApplied(client, schema)
+    for (const table of config.tables) if (!applied.has(table.name)) await refuseTakenNames(client, schema, table)
+    return applied
   })
   refuseReusedNames(config, applied)
   return applied
@@ -93,12 +95,23 @@ async function fillBeside(filling: Omit<Filling, 'shadow'>, options: ReprojectOp
   const { database } = filling
   await using shadow = await openShadow(database, options.config)
   const filled = await fill({ ...filling, shadow }, options)
+  await refuseUseless(shadow)
   const { config, signal, onIndex } = options
   if (await hasIndexes(database, config)) {
     await finish(shadow.database, { config, signal, ...(onIndex ? { onProgress: onIndex } : {}) })
   }
   for (const table of config.tables) await ask(shadow.database.pool, `analyze ${tableName(table)}`)
   return filled
+}
+
+/** An archive that has no repo is the wrong one: what the swap would bring is empty columns. */
+async function refuseUseless({ database: { pool, schema } }: Shadow): Promise<void> {
+  const text = `select count(*)::int8 as repos, count(*) filter (where state = 'done')::int8 as done from repos where rev is not null`
+  const { rows } = await ask<{ repos: number; done: number }>(pool, text)
+  const [{ repos = 0, done = 0 } = {}] = rows
+  if (repos === 0 || done > 0) return
+  await ask(pool, `drop schema ${schema} cascade`)
+  throw new IndexerError('ArchiveMissing', `the archive has none of the ${repos} repos: nothing was changed`)
 }
 
 interface Filling {
