@@ -18,7 +18,10 @@ export function resolveIndexes(
     const columns = typeof object.columns === 'string' ? [object.columns] : asList(object.columns, path)
     if (columns.length === 0 || columns.length > 8) refuse(path, 'must have 1 to 8 columns')
     const known = columns.map((column) => asName(column, path, names))
-    const usual = known.some((name) => needsGin(typeOf(table.columns, name))) ? 'gin' : 'btree'
+    const lists = known.filter((name) => needsGin(typeOf(table.columns, name)))
+    if (lists.length > 0 && lists.length < known.length)
+      refuse(path, `${lists.join(', ')}: lists and jsonb take an index of their own`)
+    const usual = lists.length > 0 ? 'gin' : 'btree'
     const using = object.using === undefined ? usual : asName(object.using, memberPath(path, 'using'), methods)
     if (using === 'hash' && known.length > 1) refuse(path, 'a hash index has one column')
     if ((using === 'gin') !== (usual === 'gin')) refuse(path, `lists and jsonb take a gin index, other types none`)

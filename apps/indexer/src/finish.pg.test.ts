@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto'
+import { decode } from 'cborg'
 import { expect, test, vi } from 'vitest'
 import { resolveConfig } from './config-resolve.ts'
 import { finish } from './finish.ts'
@@ -117,6 +119,54 @@ test('text that is too long for an index that came later becomes null, and its o
   const { rows: odd } = await database.pool.query(`select rkey, field, code, original from oddity_rows`)
   expect(odd).toMatchObject([{ rkey: '0000000000007', field: 'subject_uri', code: 'TextTooLongForIndex' }])
   expect(odd[0].original.subarray(5).toString()).toBe(long)
+})
+
+test('bytes and elements of lists that are too long for an index become null, and the whole value is kept', async () => {
+  await using database = await openTestDatabase()
+  const columns = { tags: 'text[]', blob: 'bytea', blobs: 'bytea[]' }
+  await applySchema(database, { config: await resolveConfig({ collections: { 'a.b.c': { columns } } }) })
+  const indexed = await resolveConfig({ collections: { 'a.b.c': { columns, indexes: ['tags', 'blob', 'blobs'] } } })
+  const long = randomBytes(3_000)
+  const text = long.toString('base64')
+  await database.pool.query(
+    `insert into c_rows (repo, rkey, cid, tags, blob, blobs) values
+      (1, 'long', '', array['a', $1::text, null], $2::bytea, array['b', $2::bytea]), (1, 'short', '', '{c}', 'd', '{e}')`,
+    [text, long],
+  )
+  await applySchema(database, { config: indexed })
+  expect((await finish(database, { config: indexed })).built).toHaveLength(3)
+  const { rows } = await database.pool.query(`select rkey, tags, blob, blobs from c_rows order by rkey`)
+  expect(rows).toEqual([
+    { rkey: 'long', tags: ['a', null, null], blob: null, blobs: [Buffer.from('b'), null] },
+    { rkey: 'short', tags: ['c'], blob: Buffer.from('d'), blobs: [Buffer.from('e')] },
+  ])
+  const { rows: odd } = await database.pool.query<{ field: string; original: Buffer }>(
+    `select field, original from oddity_rows where rkey = 'long' and code = 'TextTooLongForIndex' order by field`,
+  )
+  const options = { strict: false } // lengths of four bytes, as they are written without looking
+  expect(odd.map(({ field, original }) => [field, decode(original, options)])).toEqual([
+    ['blob', Uint8Array.from(long)],
+    ['blobs', [Uint8Array.from(Buffer.from('b')), Uint8Array.from(long)]],
+    ['tags', ['a', text, null]],
+  ])
+})
+
+test('an index that Postgres refuses keeps neither the others nor the end of the load', async () => {
+  await using database = await openWithLikes(100)
+  await database.pool.query(
+    `drop view "like" cascade; alter table like_rows alter column created_at type json using null`,
+  ) // which no index takes
+  await expect(finish(database, { config })).rejects.toMatchObject({
+    code: 'IndexRefused',
+    message: expect.stringMatching(/like_rows_created_at_idx \(.*json/),
+  })
+  const { rows } = await database.pool.query<{ name: string }>(
+    `select indexname as name from pg_indexes where indexname = any($1) order by 1`,
+    [names],
+  )
+  expect(rows.map(({ name }) => name)).toEqual(names.slice(1).sort())
+  const loading = `select from pg_class where relname like '%_rows' and array_to_string(reloptions, ',') like '%autovacuum%'`
+  expect((await database.pool.query(loading)).rowCount).toBe(0)
 })
 
 /** Holds a transaction open that every concurrent build waits for. */

@@ -2,13 +2,13 @@
 // Writers go on meanwhile (`concurrently`). An index that a kill left half built is invalid: it is dropped and built again, which is all
 // that resuming takes. The surprise: tables are vacuumed first. A build's scan marks the fresh rows that it finds, so each page would be
 // logged and written for the build and once more for the vacuum.
-import type { Pool, PoolClient } from 'pg'
-import type { Column, ColumnType, Config } from './config.ts'
-import { CounterChanges, counterWriter } from './counters.ts'
-import { sqlState } from './database-errors.ts'
-import type { OddityCode } from './project/oddity.ts'
+import { DatabaseError, type Pool, type PoolClient } from 'pg'
+import type { Config } from './config.ts'
+import { databaseTrouble, sqlState } from './database-errors.ts'
+import { IndexerError } from './errors.ts'
+import { shortenFor } from './finish-shorten.ts'
 import { type IndexStatement, indexStatements } from './schema-indexes.ts'
-import { loadSettings, quoteName, wholeValue } from './schema-sql.ts'
+import { loadSettings, quoteName } from './schema-sql.ts'
 
 export interface FinishOptions {
   config: Config
@@ -40,7 +40,7 @@ export interface FinishResult {
   present: string[]
 }
 
-/** Throws what Postgres says, or the signal's reason. */
+/** Throws `IndexRefused` when all else is done, what Postgres says, or the signal's reason. */
 export async function finish(database: { pool: Pool; schema: string }, options: FinishOptions): Promise<FinishResult> {
   const { pool, schema } = database
   const result: FinishResult = { busy: false, built: [], dropped: [], present: [] }
@@ -124,10 +124,35 @@ async function buildMissing(build: Build): Promise<void> {
     const statement = `vacuum (freeze ${fresh.has(name)}) ${schema}.${quoteName(name)}` // their pages are written anyway
     await watched(build, { work: 'vacuum', name, number: i + 1, of: tables.length }, statement)
   }
+  const refused: Refused[] = []
   for (const [i, index] of missing.entries()) {
-    await buildOne(build, index, { work: 'index', name: index.name, number: i + 1, of: missing.length })
+    try {
+      await buildOne(build, index, { work: 'index', name: index.name, number: i + 1, of: missing.length })
+    } catch (error) {
+      refused.push({ name: index.name, error: ofIndexAlone(error) })
+      await client.query(`drop index concurrently if exists ${schema}.${quoteName(index.name)}`)
+    }
   }
   for (const name of tables) await endLoad(build, `${schema}.${quoteName(name)}`)
+  if (refused.length > 0) throw indexRefused(refused)
+}
+
+interface Refused {
+  name: string
+  error: Error
+}
+
+/** The others can be built all the same. Throws what would meet them, too. */
+function ofIndexAlone(error: unknown): Error {
+  const trouble = databaseTrouble(error)
+  if (error instanceof DatabaseError && (trouble === undefined || trouble === 'row')) return error
+  throw error
+}
+
+function indexRefused(refused: readonly Refused[]): IndexerError {
+  const reasons = refused.map(({ name, error }) => `${name} (${error.message})`).join(', ')
+  const message = `Postgres does not build ${reasons}; all others are there`
+  return new IndexerError('IndexRefused', message, { cause: refused[0]?.error })
 }
 
 /** Statistics, also of what the indexes are on, and from then on autovacuum's care. */
@@ -156,14 +181,14 @@ const listIndexes = `
   where n.nspname = $1`
 
 async function buildOne(build: Build, index: IndexStatement, place: Place, isAgain = false): Promise<void> {
-  const { client, schema, result } = build
+  const { client, schema, options, result } = build
   const startedAt = performance.now()
   try {
     await watched(build, place, index.statement)
   } catch (error) {
     if (sqlState(error) !== entryTooLong || isAgain) throw error
     await client.query(`drop index concurrently if exists ${schema}.${quoteName(index.name)}`)
-    await shortenFor(build, index)
+    await shortenFor(client, { schema, config: options.config, index })
     return buildOne(build, index, place, true)
   }
   const { rows } = await client.query<{ bytes: string }>('select pg_relation_size($1::regclass)::text as bytes', [
@@ -193,40 +218,6 @@ async function watched({ client, pool, options }: Build, place: Place, statement
     clearInterval(poll)
     options.signal?.removeEventListener('abort', cancel)
   }
-}
-
-/** An index that came later than its rows: text that it cannot hold goes where the projection would have put it. */
-async function shortenFor({ client, schema, options }: Build, index: IndexStatement): Promise<void> {
-  const table = options.config.tables.find((one) => one.rowsName === index.rowsName)
-  for (const column of table?.columns ?? []) {
-    if (!index.columns.includes(column.name) || !isPlainText(column.type) || table?.generic !== false) continue
-    const values = [column.maxBytes, table.collections[0], column.name, 'TextTooLongForIndex' satisfies OddityCode]
-    await client.query('begin')
-    const { rowCount } = await client.query(shorten(schema, index.rowsName, column), values)
-    const changes = new CounterChanges()
-    changes.add('oddities', rowCount ?? 0)
-    await changes.write(client, counterWriter(0, 0))
-    await client.query('commit')
-  }
-}
-
-function isPlainText(type: ColumnType): boolean {
-  return type === 'text' || type === 'at-uri' || type === 'did'
-}
-
-/** The original as CBOR: a text head with four bytes of length, then the text. */
-function shorten(schema: string, rowsName: string, column: Column): string {
-  const name = quoteName(column.name)
-  const value = wholeValue(schema, column, '')
-  return `
-  with long as (
-    select repo, rkey, ${value} as original from ${schema}.${quoteName(rowsName)} where octet_length(${value}) > $1 for update
-  ), shortened as (
-    update ${schema}.${quoteName(rowsName)} t set ${name} = null from long l where t.repo = l.repo and t.rkey = l.rkey
-  )
-  insert into ${schema}.oddity_rows (repo, collection, rkey, field, code, original)
-  select repo, $2, rkey, $3, $4, '\\x7a'::bytea || int4send(octet_length(original)) || convert_to(original, 'UTF8') from long
-  on conflict do nothing`
 }
 
 async function reportProgress(pool: Pool, pid: number, place: Place, options: FinishOptions): Promise<void> {
