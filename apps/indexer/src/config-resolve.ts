@@ -33,7 +33,7 @@ interface Wish {
 
 const maxTables = 1_000
 /** Raise it when the same record and columns give other bytes than before: rows made earlier are then told apart. */
-const projectorVersion = 2
+export const projectorVersion = 3
 
 async function collectWishes(collections: unknown): Promise<Map<string, Wish>> {
   const wishes = new Map<string, Wish>()
@@ -130,7 +130,7 @@ class TableNames {
     const count = collection.split('.').length
     for (let parts = 1; parts <= count; parts++) {
       const name = lastParts(collection, parts)
-      const isFree = !this.#taken.has(name) && !this.#taken.has(`${name}_rows`)
+      const isFree = name !== '' && !this.#taken.has(name) && !this.#taken.has(`${name}_rows`)
       if (isFree && !this.#contested.has(name)) return name
     }
     return refuse(memberPath('collections', collection), `needs a 'table': its name is taken`)

@@ -10,6 +10,7 @@ export function functionStatements(schema: string): string[] {
     wholeValue(`${schema}.did_text`, 'did'),
     wholeValue(`${schema}.whole_jsonb`, 'jsonb'),
     cidText(schema),
+    cidTexts(schema),
     cidBytes(schema),
     tidTime(schema),
   ]
@@ -79,6 +80,13 @@ end
 $$`
 }
 
+function cidTexts(schema: string): string {
+  return `create or replace function ${schema}.cid_texts(cids bytea[]) returns text[]
+language sql immutable strict parallel safe as $$
+  select coalesce(array_agg(${schema}.cid_text(cid) order by place), '{}') from unnest(cids) with ordinality as u (cid, place)
+$$`
+}
+
 const mask = (bits: number, ...shifts: number[]) =>
   shifts.reduce((sum, shift) => sum | (((1n << BigInt(bits)) - 1n) << BigInt(shift)), 0n)
 /** Of 40 bits: two halves of 20. */
@@ -104,7 +112,7 @@ declare
   bits int := 0;
   digit int;
 begin
-  if cid !~ '^b[a-z2-7]{8,160}$' then
+  if cid !~ '^b[a-z2-7]{7,160}$' then
     raise invalid_parameter_value using message = format('not a CID in base32: %s', left(cid, 200));
   end if;
   for i in 2 .. length(cid) loop

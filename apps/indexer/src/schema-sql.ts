@@ -177,5 +177,7 @@ function width(column: Column): number {
 
 function viewColumn(schema: string, column: Column): string {
   const name = quoteName(column.name)
-  return `${column.type === 'cid' ? `${schema}.cid_text(t.${name})` : wholeValue(schema, column)} as ${name}`
+  if (column.type === 'cid') return `${schema}.cid_text(t.${name}) as ${name}`
+  if (column.type === 'cid[]') return `${schema}.cid_texts(t.${name}) as ${name}`
+  return `${wholeValue(schema, column)} as ${name}`
 }

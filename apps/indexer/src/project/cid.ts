@@ -1,13 +1,12 @@
 // CIDs between their binary form and the base32 text of atproto ('b' and lower case), by offset, without objects.
 import type { Memory } from 'repo-stream'
 
-/** Version 1 with any codec and a multihash of the announced length, or the 34 bytes of version 0. */
+/** Version 1 with any codec and a multihash of the announced length. https://atproto.com/specs/data-model#link-and-cid-formats */
 export function isCid(bytes: Uint8Array, start: number, end: number): boolean {
   const length = end - start
   if (length === 36 && bytes[start] === 1 && bytes[start + 2] === 0x12 && bytes[start + 3] === 0x20) {
     return (bytes[start + 1] ?? 0x80) < 0x80
   }
-  if (length === 34 && bytes[start] === 0x12 && bytes[start + 1] === 0x20) return true
   return bytes[start] === 1 && isMultihash(bytes, start + 1, end)
 }
 
@@ -88,8 +87,9 @@ function fourDigits(word: number): number {
 }
 
 const letterB = 0x62
-/** 100 bytes of CID. Those of atproto have 36 bytes, 59 characters. */
-const maxCidTextBytes = 161
+/** What a column holds. Those of atproto have 36 bytes, 59 characters. */
+export const maxCidBytes = 100
+const maxCidTextBytes = 1 + Math.ceil((maxCidBytes * 8) / 5)
 const notADigit = 32
 const alphabet = new TextEncoder().encode('abcdefghijklmnopqrstuvwxyz234567')
 const values = new Uint8Array(256).fill(notADigit)

@@ -2,7 +2,7 @@
 // A value that Postgres cannot hold exactly is repaired or nulled, and the place of its original is noted beside the row.
 import type { ColumnType } from '../config-types.ts'
 import { type CborReader, cborFalse, cborFloat64, cborMajor, cborNull, cborTrue } from './cbor.ts'
-import { writeCidBytes } from './cid.ts'
+import { maxCidBytes, writeCidBytes } from './cid.ts'
 import { datetimeOutcome, writeDatetime } from './datetime.ts'
 import type { BlobPart, Field } from './field.ts'
 import { writeJson } from './json.ts'
@@ -82,7 +82,7 @@ export class FieldWriter extends Output {
       case 'bool':
         return this.#writeBool(reader)
       case 'bytea':
-        return this.#writeBytes(reader)
+        return this.#writeBytes(reader, maxBytes)
       case 'jsonb':
         return this.#writeJsonb(reader)
       default:
@@ -148,6 +148,7 @@ export class FieldWriter extends Output {
     reader.readHead()
     if (reader.major === cborMajor.tag) {
       const start = reader.readLink(at)
+      if (reader.position - start > maxCidBytes) return 'CidMalformed'
       this.copyBytes(reader, start, reader.position)
       return undefined
     }
@@ -184,10 +185,11 @@ export class FieldWriter extends Output {
     return undefined
   }
 
-  #writeBytes(reader: CborReader): OddityCode | undefined {
+  #writeBytes(reader: CborReader, maxBytes: number): OddityCode | undefined {
     reader.readHead()
     if (reader.major !== cborMajor.bytes) return 'WrongType'
     const start = reader.takeBody()
+    if (reader.argument > maxBytes && maxBytes < projectionLimits.maxTextBytes) return 'TextTooLongForIndex'
     this.copyBytes(reader, start, reader.position)
     return undefined
   }

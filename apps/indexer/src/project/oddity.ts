@@ -10,7 +10,7 @@ export const oddityCodes = [
   'TextNotUtf8',
   /** Longer than `maxTextBytes`: null. */
   'TextTooLong',
-  /** In an indexed column and too long for an index: null. */
+  /** Text or bytes in an indexed column, too long for an index: null. */
   'TextTooLongForIndex',
   /** Beyond 64 bits with sign: null. */
   'IntegerOutOfRange',
@@ -22,7 +22,7 @@ export const oddityCodes = [
   'DatetimeOutOfRange',
   /** Finer than a microsecond: cut to the microsecond. */
   'DatetimeTooFine',
-  /** Not the base32 text of a CID: null. */
+  /** Not the base32 text of a CID, or one of more than 100 bytes: null. */
   'CidMalformed',
   /** More elements than `maxArrayLength`: null. */
   'ArrayTooLong',

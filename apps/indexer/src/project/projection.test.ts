@@ -157,6 +157,23 @@ test('the original of every odd value is kept, whole', () => {
   )
 })
 
+test('a CID of more than 100 bytes is null, and one of version 0 is no link', () => {
+  const projection = createTestProjection(typed)
+  const settle = (cid: Uint8Array) => {
+    const link = Buffer.concat([Buffer.of(0xd8, 0x2a), bytesHead(cid.length + 1), Buffer.of(0), cid])
+    const record = Buffer.from(encode({ $type: like, subject: { cid: 'HERE', uri } }))
+    const at = record.indexOf('HERE') - 1
+    return projection.settleAs(
+      like,
+      Uint8Array.from(Buffer.concat([record.subarray(0, at), link, record.subarray(at + 5)])),
+    )
+  }
+  const identity = (length: number) =>
+    Buffer.concat([Buffer.of(1, 0x55, 0, 0x80 | (length & 127), length >> 7), Buffer.alloc(length)])
+  expect(settle(identity(2_000)).oddities).toEqual(['subject_cid CidMalformed'])
+  expect(settle(Buffer.concat([Buffer.of(0x12, 0x20), Buffer.alloc(32)])).reject).toBe('RecordMalformed')
+})
+
 test('memory for a huge record is given back after it', () => {
   const projection = createProjection(all)
   const digest = new Uint8Array(32)
@@ -240,4 +257,8 @@ function deepBytes(depth: number): Uint8Array {
   bytes.set([0xa1, 0x61, 0x61])
   bytes[bytes.length - 1] = 1
   return bytes
+}
+
+function bytesHead(length: number): Buffer {
+  return length < 256 ? Buffer.of(0x58, length) : Buffer.of(0x59, length >> 8, length)
 }
