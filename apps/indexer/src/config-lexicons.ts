@@ -131,10 +131,12 @@ async function deriveCollection(library: Library, id: string, main: Def): Promis
   const record = isObject(main.record) ? main.record : {}
   const properties = isObject(record.properties) ? record.properties : {}
   const columns = new Map<string, ColumnInput>()
+  const taken = new Set<string>()
   for (const [key, value] of Object.entries(properties)) {
     if (!isObject(value)) continue
     for (const [suffix, type, path] of await deriveColumns(library, id, value)) {
-      columns.set(freeName(snakeCase(key).slice(0, 45) + suffix, columns), { type, paths: [[key, ...path]] })
+      const name = freeName(snakeCase(key).slice(0, maxKeyLength) + suffix, type, taken)
+      columns.set(name, { type, paths: [[key, ...path]] })
     }
   }
   const indexes = [...columns]
@@ -199,10 +201,19 @@ function scalarType(def: Def): DerivedType | undefined {
   }
 }
 
-/** `did` would hide the account's; `record_did` is the one inside the record. */
-function freeName(name: string, taken: ReadonlyMap<string, unknown>): string {
+/** A name has 50 characters at most: this leaves room for what is put behind it. */
+const maxKeyLength = 38
+
+/** `did` would hide the account's; `record_did` is the one inside the record. A blob becomes three columns. */
+function freeName(name: string, type: DerivedType, taken: Set<string>): string {
   const base = name === '' || reservedColumns.has(name) ? `record_${name}` : name
-  for (let i = 2, candidate = base; ; i++, candidate = `${base}_${i}`) if (!taken.has(candidate)) return candidate
+  for (let i = 1; ; i++) {
+    const candidate = i === 1 ? base : `${base}_${i}`
+    const names = [candidate, ...(type === 'blob' ? ['cid', 'mime', 'size'].map((part) => `${candidate}_${part}`) : [])]
+    if (names.some((one) => taken.has(one))) continue
+    for (const one of names) taken.add(one)
+    return candidate
+  }
 }
 
 /** The patterns that take an NSID in: 'app.bsky.*', 'app.bsky.feed.*'. */

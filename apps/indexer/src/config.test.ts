@@ -106,6 +106,10 @@ test.each([
     { collections: { 'a.b.c': { columns: { subject: 'did' }, indexes: ['subjct'] } } },
     `${at}.indexes[0]: there is no 'subjct'; did you mean 'subject'?`,
   ],
+  [
+    { collections: { 'a.b.c': { columns: { langs: 'text[]', at: 'timestamptz' }, indexes: [['langs', 'at']] } } },
+    `${at}.indexes[0]: langs: lists and jsonb take an index of their own`,
+  ],
   [{ collections: { 'a.b.c': { table: 'repos' } } }, `${at}.table: 'repos' is taken; choose another name`],
   [
     { collections: { 'a.b.foo': {}, 'a.b.d': { table: 'foo_rows' } } },
@@ -142,6 +146,11 @@ function columns(given: unknown): unknown {
 test('tables whose collections end alike are named by more of the NSID', async () => {
   const config = await resolveConfig({ collections: { 'a.b.list': {}, 'a.c.list': {}, 'a.c.repos': {} } })
   expect(config.tables.map((table) => table.name)).toEqual(['b_list', 'c_list', 'c_repos'])
+})
+
+test('a collection whose last part is no name has more of the NSID', async () => {
+  const { tables } = await resolveConfig({ collections: { 'com.example.123': {}, 'com.example.y': {} } })
+  expect(tables.map(({ name }) => name)).toEqual(['example_123', 'y'])
 })
 
 test('a view is not named as the table of another', async () => {
@@ -216,6 +225,32 @@ test("a user's own lexicon file makes a table with one line", async () => {
   expect(columnsOf(config, 'walk')).toBe(
     'started_at timestamptz, meters int8, steps int8[], kind text, place jsonb, post_uri at-uri, post_cid cid, map cid, friends text[], lost jsonb',
   )
+})
+
+test('columns of a lexicon get names that are free, also those of a blob', async () => {
+  const long = 'x'.repeat(60)
+  const text = { type: 'string' }
+  const properties = {
+    avatarCid: text,
+    avatar: { type: 'blob' },
+    [`${long}1`]: text,
+    [`${long}2`]: { type: 'blob' },
+    did: text,
+  }
+  const record = { type: 'object', properties }
+  const path = write(
+    'walk.json',
+    JSON.stringify({ lexicon: 1, id: 'com.example.walk', defs: { main: { type: 'record', record } } }),
+  )
+  const config = await resolveConfig({ collections: fromLexicons([path]) })
+  const short = long.slice(0, 38)
+  expect(config.tables[0]?.columns.map(({ name }) => name)).toEqual([
+    'avatar_cid',
+    ...['avatar_2_cid', 'avatar_2_mime', 'avatar_2_size'],
+    short,
+    ...[`${short}_2_cid`, `${short}_2_mime`, `${short}_2_size`],
+    'record_did',
+  ])
 })
 
 test('the config that the docs show is a good one', async () => {

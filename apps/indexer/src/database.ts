@@ -88,10 +88,9 @@ async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
   const deadline = Date.now() + waitMs
   for (;;) {
     try {
-      const client = await pool.connect()
-      client.release()
+      const { rows } = await pool.query<{ encoding: string }>(`select current_setting('server_encoding') as encoding`)
       outage.over()
-      return
+      return checkEncoding(rows[0]?.encoding)
     } catch (cause) {
       if (databaseTrouble(cause) !== 'unavailable' || Date.now() >= deadline || outage.isEnding)
         throw noConnection(cause)
@@ -99,6 +98,13 @@ async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
       await sleep(200)
     }
   }
+}
+
+/** In any other, records whose text it lacks would be refused one by one. */
+function checkEncoding(encoding: string | undefined): void {
+  if (encoding === 'UTF8') return
+  const message = `the database has the encoding ${encoding}: make one with \`create database NAME encoding 'UTF8' template template0\``
+  throw new IndexerError('BadUsage', message, { details: { encoding } })
 }
 
 function noConnection(cause: unknown): unknown {

@@ -43,6 +43,8 @@ export const errorCodes = {
   RowRefused: 'reject-record',
   /** Postgres refused something of a repo that is no row of a record; the rest of its batch is written. A bug: report it. */
   RepoRefused: 'fail-repo',
+  /** Postgres refused to build an index of the config; the message has its words. Everything else is done. Change the `indexes` of the config. */
+  IndexRefused: 'stop-run',
   /** A migration failed and was rolled back, or the database was migrated by a newer version. The message has Postgres' reason. */
   MigrationFailed: 'stop-run',
   /** No embedded PostgreSQL is installed for this machine. Give `--database` or DATABASE_URL. */
@@ -67,7 +69,7 @@ export const errorCodes = {
   // The archive: archive.ts, reproject.ts.
   /** The disk of the archive is full, or failed. Make room and start again, or go on without `--archive`: nothing is lost. */
   ArchiveUnwritable: 'stop-run',
-  /** The archive has no CAR of a repo. `reproject` leaves its rows as they are; `run` fetches it if the config wants more. */
+  /** The archive has no CAR of a repo. `reproject` leaves its rows as they are; `run` fetches it if the config wants more. Where it has none of any, nothing is changed. */
   ArchiveMissing: 'fail-repo',
   /** The archived CAR is of another commit than the stored rows. As with `ArchiveMissing`. */
   ArchiveOutdated: 'fail-repo',
@@ -194,7 +196,9 @@ const mistakes: readonly ErrorCode[] = [
   'NoDatabase',
   'QueryRefused',
   'FileUnusable',
+  'ArchiveMissing',
   'SchemaInUse',
+  'IndexRefused',
   'MigrationFailed',
   'DemoFailed',
 ]

@@ -2,6 +2,7 @@
 // The work is a row of `schema_changes`, written in the transaction that alters the table; outdate.ts does it in steps.
 import type { ClientBase } from 'pg'
 import type { Column, Config, Table } from './config.ts'
+import { projectorVersion } from './config-resolve.ts'
 import { IndexerError } from './errors.ts'
 import { createTableFinder } from './project/tables.ts'
 
@@ -20,6 +21,8 @@ export interface AppliedTable {
   rowsName: string
   collections: readonly string[]
   version: number
+  /** `projectorVersion` when it was applied. */
+  projector: number
   columns: readonly Column[]
   /** The statement that made the view. */
   view: string
@@ -65,12 +68,9 @@ export function refuseReusedNames(config: Config, applied: ReadonlyMap<string, A
 
 /** Limits on the length of text may change with an index; that fetches nothing. */
 function hasNewValues(table: Table, before: AppliedTable): boolean {
-  if (table.version === before.version) return false
+  if (before.projector !== projectorVersion) return true
   const known = before.columns.map(sourceOf)
-  const isSubset = table.columns.every((column) => known.includes(sourceOf(column)))
-  const isSame = isSubset && table.columns.length === before.columns.length
-  const limitsDiffer = JSON.stringify(table.columns) !== JSON.stringify(before.columns)
-  return !isSubset || (isSame && !limitsDiffer) // the same columns with another version: the projector has changed
+  return !table.columns.every((column) => known.includes(sourceOf(column)))
 }
 
 function sourceOf({ name, type, paths, part }: Column): string {

@@ -1,12 +1,14 @@
+import { base32 } from 'multiformats/bases/base32'
 import { microsFromTid } from 'repo-stream'
 import { expect, test } from 'vitest'
 import { loadConfig } from './config.ts'
 import { camelCase } from './config-check.ts'
 import { resolveConfig } from './config-resolve.ts'
+import { openDatabase } from './database.ts'
 import { jsonWords } from './project/short-forms.ts'
 import { cidForms, didForms, uriForms } from './project/testing-short-forms.ts'
-import { applySchema } from './schema.ts'
-import { openTestDatabase } from './testing-database.ts'
+import { applySchema, refuseOtherTables } from './schema.ts'
+import { administer, openTestDatabase } from './testing-database.ts'
 
 test('the default schema is made once, also by processes that start together', async () => {
   await using database = await openTestDatabase()
@@ -117,7 +119,7 @@ test('a table from before short forms gets its jsonb columns anew, and is filled
   const config = await loadConfig({ collections: ['*'] })
   await applySchema(database, { config })
   await database.pool.query(`drop view records cascade; alter table records_rows drop column record, add column record jsonb;
-    update collections set version = 0, view = '' where name = 'records'`)
+    update collections set version = 0, projector = 0, view = '' where name = 'records'`)
   expect(await applySchema(database, { config })).toEqual({ created: [], changed: ['records'], removed: [] })
   await database.pool.query(
     `insert into records_rows (repo, collection, rkey, cid, record) values (1, 'a.b.c', 'a', '', '{"alt":1}')`,
@@ -130,4 +132,73 @@ test('a table from before short forms gets its jsonb columns anew, and is filled
     `select table_name from schema_changes where reason = 'missing-column'`,
   )
   expect(work).toEqual([{ table_name: 'records' }])
+})
+
+test('a database of another encoding is refused', async () => {
+  await using database = await openTestDatabase()
+  const name = `bytes_${process.pid}`
+  await administer(database.url, (client) =>
+    client.query(`create database ${name} encoding 'SQL_ASCII' locale 'C' template template0`),
+  )
+  try {
+    const url = database.url.replace(/\/[^/?]*(\?|$)/, `/${name}$1`)
+    await expect(openDatabase({ url })).rejects.toMatchObject({ code: 'BadUsage', details: { encoding: 'SQL_ASCII' } })
+  } finally {
+    await administer(database.url, (client) => client.query(`drop database ${name}`))
+  }
+})
+
+test('a config that stores something else is not applied by what comes after a run', async () => {
+  await using database = await openTestDatabase()
+  const note = { columns: { text: 'text' } }
+  const config = await resolveConfig({ collections: { 'a.b.note': note } })
+  await refuseOtherTables(database, config) // nothing was applied yet
+  await applySchema(database, { config })
+  const indexed = await resolveConfig({ collections: { 'a.b.note': { ...note, indexes: ['text'] } } })
+  await refuseOtherTables(database, config)
+  await refuseOtherTables(database, indexed)
+  for (const [collections, tables] of [
+    [{ 'a.b.note': { columns: { text: 'text', size: 'int8' } } }, 'note'],
+    [{ 'a.b.note': note, '*': 'json' }, 'records'],
+    [{ 'a.b.other': note }, 'other, note'],
+  ] as const) {
+    const other = await resolveConfig({ collections })
+    await expect(refuseOtherTables(database, other)).rejects.toMatchObject({ code: 'BadConfig', details: { tables } })
+  }
+})
+
+test('rows of another projector are stale, also where an index or fewer columns come with it', async () => {
+  await using database = await openTestDatabase()
+  const columns = { text: 'text', size: 'int8' }
+  const before = await resolveConfig({ collections: { 'a.b.note': { columns } } })
+  for (const note of [{ columns }, { columns, indexes: ['text'] }, { columns: { text: 'text' } }]) {
+    await applySchema(database, { config: before })
+    await database.pool.query(
+      'update collections set projector = projector - 1, version = version + 1; delete from schema_changes',
+    )
+    await applySchema(database, { config: await resolveConfig({ collections: { 'a.b.note': note } }) })
+    const { rows } = await database.pool.query('select table_name, reason from schema_changes')
+    expect(rows).toEqual([{ table_name: 'note', reason: 'missing-column' }])
+  }
+})
+
+test('CIDs of a list are text, and the shortest CID is found', async () => {
+  await using database = await openTestDatabase()
+  await applySchema(database, {
+    config: await resolveConfig({ collections: { 'a.b.c': { columns: { ids: 'cid[]', id: 'cid' } } } }),
+  })
+  const digest = Buffer.alloc(32, 7)
+  const short = Buffer.from([1, 0x55, 0, 0])
+  await database.pool.query(
+    `insert into c_rows (repo, rkey, cid, ids, id) values (1, 'a', '', $1, $2), (1, 'b', '', '{}', null)`,
+    [[digest, null, short], short],
+  )
+  const text = (bytes: Uint8Array) => base32.encode(bytes)
+  const { rows } = await database.pool.query('select ids, id from c order by rkey')
+  const whole = Buffer.concat([Buffer.from('01711220', 'hex'), digest])
+  expect(rows).toEqual([
+    { ids: [text(whole), null, text(short)], id: text(short) },
+    { ids: [], id: null },
+  ])
+  expect((await database.pool.query('select rkey from c_by_id($1)', [text(short)])).rows).toEqual([{ rkey: 'a' }])
 })

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto'
 import type { Pool, PoolClient } from 'pg'
 import type { Config, Table } from './config.ts'
+import { projectorVersion } from './config-resolve.ts'
 import { sqlState } from './database-errors.ts'
 import { transact } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
@@ -102,6 +103,29 @@ export async function confirmSchema(database: { pool: Pool; schema: string }, co
   throw new IndexerError('DatabaseBusy', 'another process has started meanwhile with another config: start again')
 }
 
+/**
+ * For verbs that work on what a run has made: a config that stores something else, or leaves tables out, is not theirs to apply. Throws
+ * `BadConfig`.
+ */
+export async function refuseOtherTables(database: { pool: Pool; schema: string }, config: Config): Promise<void> {
+  const applied = await transact(database.pool, async (client) => {
+    await openBooks(client, database.schema)
+    return await readApplied(client, database.schema)
+  })
+  if (applied.size === 0) return
+  const kept = [...applied.values()].filter(({ removed }) => !removed).map(({ name }) => name)
+  const other = [
+    ...config.tables.filter((table) => !kept.includes(table.name) || workFor(table, config, applied).length > 0),
+    ...[...applied.values()].filter(
+      ({ name }) => kept.includes(name) && !config.tables.some((one) => one.name === name),
+    ),
+  ]
+  if (other.length === 0) return
+  const names = other.map(({ name }) => name).join(', ')
+  const message = `this config does not store what the database does (${names}): give the --config of the run, or start \`run\` with this one`
+  throw new IndexerError('BadConfig', message, { details: { tables: names } })
+}
+
 /** Where it is written what was applied; whoever has opened them is alone with them until the transaction ends. */
 export async function openBooks(client: PoolClient, schema: string): Promise<void> {
   await client.query('select pg_advisory_xact_lock($1)', [schemaLock])
@@ -135,15 +159,15 @@ async function applyTable(applying: Applying, table: Table): Promise<void> {
   await record(client, schema, table)
 }
 
-/** A view of the user's would be replaced; its name may also be that of an index or a sequence of ours. */
-async function refuseTakenNames(
+/** For a table that is new: a view of the user's would be replaced. A name may also be that of an index or a sequence of ours. */
+export async function refuseTakenNames(
   client: PoolClient,
   schema: string,
-  { name, rowsName, collections }: Table,
+  { name, rowsName, collections, indexes }: Table,
 ): Promise<void> {
   const { rows } = await client.query<{ taken: string }>(
     'select relname as taken from pg_class where relnamespace = $1::regnamespace and relname = any($2)',
-    [schema, [name, rowsName]],
+    [schema, [name, rowsName, ...indexes.map((index) => index.name)]],
   )
   const [first] = rows
   if (first === undefined) return
@@ -159,6 +183,7 @@ function createCollections(schema: string): string {
   rows_name text collate "C" not null,        -- the table below it
   collections text[] not null,                -- NSIDs or patterns
   version int not null,                       -- Table.version of the config that was applied last
+  projector int not null default 0,           -- projectorVersion at that time
   columns jsonb not null,                     -- Table.columns of that config
   view text not null,                         -- the statement that made the view
   removed_at timestamptz,                     -- since when no config names it
@@ -172,7 +197,8 @@ export async function readApplied(
   schema: string,
 ): Promise<Map<string, AppliedTable>> {
   const { rows } = await client.query<AppliedTable>(
-    `select name, rows_name as "rowsName", collections, version, columns, view, removed_at is not null as removed from ${schema}.collections`,
+    `select name, rows_name as "rowsName", collections, version,
+      coalesce((to_jsonb(c) ->> 'projector')::int, 0) as projector, columns, view, removed_at is not null as removed from ${schema}.collections c`,
   )
   return new Map(rows.map((row) => [row.name, row]))
 }
@@ -180,12 +206,12 @@ export async function readApplied(
 async function record(client: PoolClient, schema: string, table: Table): Promise<void> {
   const { name, rowsName, collections, version, columns } = table
   await client.query(
-    `insert into ${schema}.collections (name, rows_name, collections, version, columns, view) values ($1, $2, $3, $4, $5, $6)
-    on conflict (name) do update set collections = excluded.collections, version = excluded.version,
+    `insert into ${schema}.collections (name, rows_name, collections, version, columns, view, projector) values ($1, $2, $3, $4, $5, $6, $7)
+    on conflict (name) do update set collections = excluded.collections, version = excluded.version, projector = excluded.projector,
       columns = excluded.columns, view = excluded.view, removed_at = null, applied_at = now()
-    where (collections.collections, collections.version, collections.view, collections.removed_at)
-      is distinct from (excluded.collections, excluded.version, excluded.view, null)`,
-    [name, rowsName, collections, version, JSON.stringify(columns), viewDefinition(schema, table)],
+    where (collections.collections, collections.version, collections.projector, collections.view, collections.removed_at)
+      is distinct from (excluded.collections, excluded.version, excluded.projector, excluded.view, null)`,
+    [name, rowsName, collections, version, JSON.stringify(columns), viewDefinition(schema, table), projectorVersion],
   )
 }
 

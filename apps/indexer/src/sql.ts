@@ -67,6 +67,7 @@ async function connect({ url, schema, timeoutMs }: SqlOptions): Promise<pg.Clien
     application_name: 'indexer sql',
     types: { getTypeParser: () => (text: string) => text },
   })
+  client.on('error', () => {}) // a prompt that idles may lose it: the next statement says so
   await client.connect()
   return client
 }
