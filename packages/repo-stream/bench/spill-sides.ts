@@ -79,7 +79,7 @@ const cidHead = [1, 0x71, 0x12, 0x20]
 class RowStore implements BlockStore {
   readonly found = new Section()
   readonly isStable = true
-  readonly maxChunkBytes = Number.POSITIVE_INFINITY
+  readonly holdsBlocks = true
   readonly #select: StatementSync
 
   constructor(select: StatementSync) {

@@ -16,8 +16,8 @@ export interface BlockStore {
   readonly found: Section
   /** Does it stay where it is? If not, it is good until the next call of any function here. */
   readonly isStable: boolean
-  /** A chunk of entries ends when it holds so many bytes: a thousand records of 1 MB read from disk would be a gigabyte. */
-  readonly maxChunkBytes: number
+  /** Are blocks in memory that the store holds anyway? If not, each that is found takes memory of its own. */
+  readonly holdsBlocks: boolean
   /** Looks for the block whose digest stands at `at` of `view`. */
   find(view: DataView, at: number): boolean
   /** Looks for what the first `count` nodes link. Only a store whose blocks stay where they are can. */

@@ -25,7 +25,7 @@ const lookupsToEnter = 8
 const readsPerRow = 3
 
 export class DiskBlocks implements BlockStore {
-  readonly maxChunkBytes = 4 * 1024 * 1024
+  readonly holdsBlocks = false
   found = new Section()
   readonly #store: SqliteStore
   readonly #ledger: Ledger

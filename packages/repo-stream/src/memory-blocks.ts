@@ -28,8 +28,7 @@ const noIndex = new DigestIndex()
 
 export class MemoryBlocks implements BlockStore {
   readonly isStable = true
-  /** Entries point into memory that is held anyway. */
-  readonly maxChunkBytes = Number.POSITIVE_INFINITY
+  readonly holdsBlocks = true
   readonly #ledger: Ledger
   #index = new DigestIndex()
   /** The slab of each unit of the address space. */

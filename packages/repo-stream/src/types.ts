@@ -21,7 +21,8 @@ export interface Place {
  * Makes a record smaller before it is kept or spilled. `block` and `digest` (the 32 bytes of its hash) are views that are
  * valid during the call only, and so is `place`, which says where the block lies, for who reads words of it: to make a view
  * for each block, or to ask one for its buffer, costs more than many a block. The returned bytes are copied before the next call, so they may be a scratch buffer's view.
- * What it throws surfaces as `error` on the entries of that record, with the raw bytes as `data`.
+ * What it throws surfaces as `error` on the entries of that record, with the raw bytes as `data`. It is called during the walk
+ * for a record on which it threw, and for one that could be a node of the tree.
  */
 export type Process = (block: Uint8Array, digest: Uint8Array, place: Place) => Uint8Array
 
@@ -106,8 +107,8 @@ export interface Driver extends AsyncDisposable {
   /** True while bytes of the CAR are still to come: an error may still follow, and the entries given are provisional. */
   readonly streaming: boolean
   /**
-   * The next entries in key order, at most `maxEntries` and at least one; `undefined` at the end. A chunk from the disk ends
-   * after 4 MiB of records. One call at a time.
+   * The next entries in key order, at most `maxEntries` and at least one; `undefined` at the end. A chunk ends after 4 MiB of
+   * records that were read from the disk or processed for it. One call at a time.
    */
   nextChunk(maxEntries: number): Promise<Entry[] | undefined>
   /** Frees memory, budget and the store's file. Idempotent; needed also after an error. */

@@ -8,17 +8,21 @@ import { RepoStreamError, type RepoStreamErrorCode } from './errors.ts'
 import { KeyDepths } from './key-depths.ts'
 import { keyHeight } from './key-height.ts'
 import { Keys } from './keys.ts'
+import { LateProcessing } from './late-processing.ts'
 import { type Limits, limitError } from './limits.ts'
 import type { NodeFrame } from './node-frame.ts'
 import { NodePath } from './node-path.ts'
-import { failedBlock, rawBlock } from './section.ts'
-import { type DigestAt, type Slab, slabOver, viewOf } from './slab.ts'
+import { processedBlock } from './section.ts'
+import type { DigestAt, Slab } from './slab.ts'
 import type { Entry, Process } from './types.ts'
 
 export interface WalkOptions {
   readonly limits: Limits
   readonly process: Process | undefined
 }
+
+/** A chunk ends when it holds so many bytes that the store does not: a thousand records of 1 MB would be a gigabyte. */
+const maxOwnBytes = 4 * 1024 * 1024
 
 /** `full`: as many entries as asked for, or as many bytes as a chunk may hold. `missing`: the block `wanted` is not in the store. */
 export type WalkStatus = 'full' | 'end' | 'missing'
@@ -41,6 +45,9 @@ export class Walk {
   /** Nodes and records of a store that does not keep them in place. */
   readonly #copies = new Arena()
   readonly #depths = new KeyDepths()
+  #late: LateProcessing | undefined
+  /** What the chunk holds beside the store's memory: records that were read from disk, or processed for it. */
+  #ownBytes = 0
   readonly root: DigestAt
 
   /** Walks the tree whose root has this digest. */
@@ -78,8 +85,9 @@ export class Walk {
 
   #fill(out: Entry[], max: number): WalkStatus {
     const path = this.#path
-    const { maxChunkBytes } = this.#blocks
-    for (let bytes = 0; out.length < max && bytes < maxChunkBytes; ) {
+    const { holdsBlocks } = this.#blocks
+    this.#ownBytes = 0
+    while (out.length < max && this.#ownBytes < maxOwnBytes) {
       if (this.#entering) {
         if (!this.#enter()) return 'missing'
         continue
@@ -100,7 +108,7 @@ export class Walk {
         return 'missing'
       }
       out.push(this.#entry(frame.slab, record))
-      bytes += this.#blocks.found.to - this.#blocks.found.from
+      if (!holdsBlocks) this.#ownBytes += this.#blocks.found.to - this.#blocks.found.from
       this.#depths.expect(this.#keys, frame, this.#rootHeight - path.depth + 1)
       this.#keys.accept()
       frame.advance(this.#keys)
@@ -186,23 +194,22 @@ export class Walk {
   #entry(node: Slab, record: number): Entry {
     const { slab, from, to, state } = this.#blocks.found
     const { process } = this.#options
-    if (process !== undefined && (state === rawBlock || state === failedBlock)) {
-      // it looks like a node, so it was kept as it came; or `process` threw, and its error is made again rather than kept
-      try {
-        const block = viewOf(slab, from, to)
-        const data = Uint8Array.from(process(block, viewOf(slab, from - 32, from), { memory: slab, from, to }))
-        return this.#entryWith(node, record, { slab: slabOver(data), from: 0, to: data.length })
-      } catch (error) {
-        const data = slab.bytes.slice(from, to)
-        return this.#entryWith(node, record, { slab: slabOver(data), from: 0, to: data.length, error })
+    let error: unknown
+    if (process !== undefined && state !== processedBlock) {
+      this.#late ??= new LateProcessing(process) // few walks need it
+      const { value, error: thrown } = this.#late.of(this.#blocks.found)
+      if (value !== undefined) {
+        this.#ownBytes += value.bytes.length
+        return this.#entryWith(node, record, { slab: value, from: 0, to: value.bytes.length, error })
       }
+      error = thrown
     }
-    if (this.#blocks.isStable) return this.#entryWith(node, record, { slab, from, to })
+    if (this.#blocks.isStable) return this.#entryWith(node, record, { slab, from, to, error })
     const copied = this.#copies.copy(slab.bytes, from, to)
-    return this.#entryWith(node, record, { slab: this.#copies.slab, from: copied, to: copied + to - from })
+    return this.#entryWith(node, record, { slab: this.#copies.slab, from: copied, to: copied + to - from, error })
   }
 
-  #entryWith(node: Slab, record: number, data: { slab: Slab; from: number; to: number; error?: unknown }): Entry {
+  #entryWith(node: Slab, record: number, data: { slab: Slab; from: number; to: number; error: unknown }): Entry {
     return new WalkEntry({
       collection: this.#collection,
       keyBytes: this.#keys.bytes,
