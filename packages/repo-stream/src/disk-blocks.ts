@@ -21,6 +21,8 @@ const findsPerRead = 8
 const findsPerStored = 2
 /** Each costs a row; going to a wrong group costs the rows of two. */
 const lookupsToEnter = 8
+/** A group that takes more is not read: its blocks are found one by one. */
+const maxGroupBytes = 4 * 1024 * 1024
 /** So much must have been read for nothing: the order of a PDS has spells of it, in collections whose keys do not follow time. */
 const readsPerRow = 3
 
@@ -40,9 +42,10 @@ export class DiskBlocks implements BlockStore {
   #readsBefore = 0
   #scatteredReads = 0
   #groups: Groups | undefined
-  /** The blocks of group `#group`. */
+  /** The blocks of group `#group`, and what they take of the ledger. */
   #near: MemoryBlocks | undefined
   #group = 0
+  #nearBytes = 0
   /** The group of the last lookups that found nothing in `#near`, and how many they were. */
   #nextGroup = 0
   #nextWanted = 0
@@ -129,8 +132,7 @@ export class DiskBlocks implements BlockStore {
 
   close(): void {
     this.#rows.clearCache()
-    this.#near?.free()
-    this.#near = undefined
+    this.#leaveGroup()
   }
 
   /**
@@ -187,16 +189,34 @@ export class DiskBlocks implements BlockStore {
 
   /**
    * Brings the group of a slot's block into memory, once several lookups in a row want it: a record under several keys, or one
-   * of the few blocks that share a hash, stands in a group that the walk is not in.
+   * of the few blocks that share a hash, stands in a group that the walk is not in. The group before gives its memory first.
    */
   #enterGroup(slot: number): void {
-    const group = this.#groups?.ofSlot[slot] ?? 0
-    if (group === 0 || group === this.#group) return
+    const groups = this.#groups
+    const group = groups?.ofSlot[slot] ?? 0
+    if (groups === undefined || group === 0 || group === this.#group) return
     if (group !== this.#nextGroup) this.#nextWanted = 0
     this.#nextGroup = group
     if (++this.#nextWanted < lookupsToEnter) return
-    this.#near?.free()
-    this.#near = this.#groups?.read(group)
+    this.#leaveGroup()
+    if (!this.#takeMemory(groups.memoryBytes(group))) return
+    this.#near = groups.read(group)
     this.#group = group
+  }
+
+  #leaveGroup(): void {
+    this.#near?.free()
+    this.#near = undefined
+    this.#group = 0
+    this.#ledger.give(this.#nearBytes)
+    this.#nearBytes = 0
+  }
+
+  /** Like the cache it is in the budget, but not under the limit of a load that has passed it already. */
+  #takeMemory(bytes: number): boolean {
+    if (bytes > maxGroupBytes) return false
+    this.#nearBytes = this.#ledger.share(bytes)
+    if (this.#nearBytes < bytes) this.#leaveGroup()
+    return this.#nearBytes === bytes
   }
 }

@@ -3,9 +3,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { afterAll, describe, expect, test } from 'vitest'
+import { collectGarbage } from '../fixtures/held-bytes.ts'
 import { hostileCars } from '../fixtures/hostile-cars.ts'
 import type { HostileCase } from '../fixtures/hostile-case.ts'
 import { hostileCommits } from '../fixtures/hostile-commits.ts'
@@ -49,7 +48,7 @@ interface Meeting {
 }
 
 async function expectRefusal({ hostile, way, car }: Meeting, work: () => Promise<unknown>): Promise<void> {
-  if (car.length > 1_000_000) collectGarbage()
+  if (car.length > 1_000_000) collectGarbage() // what an earlier case left behind is not this one's
   const base = resetPeak()
   const started = process.cpuUsage()
   const error = await work().then(
@@ -83,12 +82,6 @@ async function walk(source: CarSource, options: LoadOptions): Promise<number> {
 
 function* pieces(bytes: Uint8Array, size: number): Generator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
-}
-
-/** So that what an earlier case left behind is not counted as this one's. */
-function collectGarbage(): void {
-  setFlagsFromString('--expose-gc')
-  runInNewContext('gc')()
 }
 
 /** Makes the kernel forget the process's peak; gives the memory that is resident now. */

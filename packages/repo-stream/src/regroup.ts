@@ -1,7 +1,7 @@
 // Brings the blocks of a spilled CAR into groups of neighbours in the tree, for orders that scatter them. Groups are runs of
-// subtrees in key order, 1 MiB each: the walk reads one after the other, whole. Two passes over the file instead of a
-// read for every block: 128 MiB sorted by digest take about 2 s instead of 15.
-import { type DigestIndex, digestHash } from './digest-index.ts'
+// subtrees in key order, about 1 MiB each: the walk reads one after the other, whole, unless it is too large. Two passes over the
+// file instead of a read for every block: 128 MiB sorted by digest take about 2 s instead of 15.
+import { DigestIndex, digestHash } from './digest-index.ts'
 import type { SqliteStore } from './disk-store.ts'
 import { RepoStreamError } from './errors.ts'
 import { Ledger } from './ledger.ts'
@@ -15,6 +15,10 @@ import { type DigestAt, freeNow, type Slab } from './slab.ts'
 const noLimits = { maxNodeEntries: Number.MAX_SAFE_INTEGER, maxKeyBytes: Number.MAX_SAFE_INTEGER }
 
 const groupBytes = 1024 * 1024
+/** So many subtrees or more: the fewer, the less even groups are. With 4, the largest of 128 MiB has 3. */
+const subtreesPerGroup = 4
+/** A block's share of the index of a group that is read, at most: two tables are there while it grows. */
+const indexBytesPerBlock = 64
 const maxGroups = 0xffff
 /** No tree is as deep. Where hashes are not checked, a node may be its own child. */
 const maxCutDepth = 128
@@ -29,7 +33,9 @@ export interface Groups {
   /** The group of the block in each slot of the index: 1 and up in the order of the tree, 0 for none. */
   readonly ofSlot: Uint16Array
   readonly indexBytes: number
-  /** Reads a group's blocks into memory. */
+  /** What a group takes in memory, its index included. */
+  memoryBytes(group: number): number
+  /** Reads a group's blocks into memory. Asking for it is the caller's part. */
   read(group: number): MemoryBlocks
 }
 
@@ -53,11 +59,13 @@ class Regrouping implements Groups {
   readonly #frame = new NodeFrame()
   /** Rows of each group in the store. */
   readonly #rowsOf: number[][] = []
+  readonly #memoryBytesOf: Float64Array
 
   constructor(car: SpilledCar) {
     this.#car = car
     this.ofSlot = new Uint16Array(car.index.slots.length / 2)
     this.#groupCount = Math.min(maxGroups, Math.ceil(car.store.storedBytes / groupBytes))
+    this.#memoryBytesOf = new Float64Array(1 + this.#groupCount).fill(DigestIndex.firstBytes)
   }
 
   get indexBytes(): number {
@@ -69,22 +77,22 @@ class Regrouping implements Groups {
    * that level joins the first group: if it stands also in a later one, the walk would go there too soon and miss the rest.
    */
   cut(root: DigestAt): number[] {
-    let level = [this.#slotOf(root.slab.view, root.at)]
+    let level = new Set([this.#slotOf(root.slab.view, root.at)]) // a set: a node may be linked a million times
     for (let depth = 0; depth < maxCutDepth; depth++) {
-      const below = level.flatMap((slot) => this.#children(slot))
-      if (below.length === 0) return level
-      if (below.length >= this.#groupCount) return below
+      const below = new Set<number>()
+      for (const slot of level) this.#addChildren(slot, below)
+      if (below.size === 0) break
       level = below
+      if (level.size >= subtreesPerGroup * this.#groupCount) break
     }
-    return level
+    return [...level]
   }
 
   /** Gives each node of `level` a group, and its group to everything below it. Visits nodes in the order of the file. */
   async assign(level: readonly number[], turn: () => Promise<void>): Promise<void> {
-    const nodesPerGroup = Math.ceil(level.length / this.#groupCount)
     let waiting = new NodeList()
     level.forEach((slot, i) => {
-      this.#join(slot, 1 + Math.floor(i / nodesPerGroup), waiting)
+      this.#join(slot, 1 + Math.floor((i * this.#groupCount) / level.length), waiting)
     })
     for (let visited = 0; waiting.length > 0; ) {
       const below = new NodeList()
@@ -106,7 +114,9 @@ class Regrouping implements Groups {
       rows.openRow(row)
       do {
         const group = this.ofSlot[this.#slotAt(section, rows.addressIn(row))] ?? 0
-        if (group > 0 && !rows.isCut) out.append(group, section)
+        if (group === 0 || rows.isCut) continue
+        out.append(group, section)
+        this.#memoryBytesOf[group] = this.memoryBytes(group) + section.to - section.start + indexBytesPerBlock
       } while (rows.openNext())
       freeNow(section.slab.bytes)
       if (--untilTurn > 0) continue
@@ -114,6 +124,10 @@ class Regrouping implements Groups {
       await turn()
     }
     out.flushAll()
+  }
+
+  memoryBytes(group: number): number {
+    return this.#memoryBytesOf[group] ?? 0
   }
 
   read(group: number): MemoryBlocks {
@@ -129,16 +143,14 @@ class Regrouping implements Groups {
     return blocks
   }
 
-  #children(slot: number): number[] {
-    const found: number[] = []
+  #addChildren(slot: number, below: Set<number>): void {
     const node = slot < 0 ? undefined : this.#openNode((this.#car.index.slots[2 * slot + 1] ?? 0) - 1)
-    if (node === undefined) return found
+    if (node === undefined) return
     readLinks(node, (at, isNode) => {
       const linked = this.#slotOf(node.slab.view, at)
-      if (isNode) found.push(linked)
-      else this.#join(linked, 1, undefined)
+      if (!isNode) this.#join(linked, 1, undefined)
+      else if (linked >= 0) below.add(linked)
     })
-    return found.filter((child) => child >= 0)
   }
 
   #visit(address: number, group: number, below: NodeList): void {

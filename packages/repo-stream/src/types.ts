@@ -134,7 +134,7 @@ export interface DiskCar {
 }
 
 export interface DiskStoreOptions {
-  /** Memory for blocks read back. Default 8 MiB. */
+  /** Memory for blocks read back, beside up to 4 MiB of neighbours where the order of the CAR scatters them. Default 8 MiB. */
   readonly cacheBytes?: number | undefined
   /** Most bytes that are written to the file. Default 16 GiB. */
   readonly maxStoredBytes?: number | undefined
