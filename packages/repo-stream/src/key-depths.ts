@@ -62,7 +62,10 @@ export class KeyDepths {
     this.#bytes = noKey
     if (count === 0 || this.#lanes === undefined) return
     const wrong = this.#lanes.check(bytes, this.#from, this.#to, count)
-    if (wrong < 0) return
+    if (wrong < 0) {
+      this.#nodes.fill(noSlab, 0, count) // a shorter batch would leave some, each with memory that may be large
+      return
+    }
     const { from, to, zeroPairs: height } = this.#lanes.message(wrong)
     const key = { bytes, from: this.#from + from, to: this.#from + to }
     throw depthError(key, height, { slab: this.#nodes[wrong] ?? noSlab, at: this.#nodeDigests[wrong] ?? 0 })

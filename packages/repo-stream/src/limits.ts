@@ -14,6 +14,8 @@ export interface Limits {
   readonly maxNodeEntries: number
   /** Levels of the tree. A SHA-256 cannot demand more than 128; four keys more are needed for every level. */
   readonly maxDepth: number
+  /** The nodes from the root to the one that the walk is in, which are held. A node of 400 keys takes some 40 kB. */
+  readonly maxPathBytes: number
   /** One key: 317 for the collection, `/`, 512 for the rkey, rounded up as the reference implementation does. */
   readonly maxKeyBytes: number
 }
@@ -25,6 +27,7 @@ export const defaultLimits: Limits = Object.freeze({
   maxTotalBytes: 64 * 1024 ** 3,
   maxNodeEntries: 4096,
   maxDepth: 128,
+  maxPathBytes: 4 * 1024 * 1024,
   maxKeyBytes: 1024,
 })
 

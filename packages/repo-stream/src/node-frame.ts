@@ -8,12 +8,15 @@ import { noSlab, type Slab } from './slab.ts'
 
 /** Entries that a frame has room for at first; a node has three on average. */
 const firstEntries = 5
-/** Of a larger node a frame's room is not kept for the next walk. */
+/** Of a larger node a frame's room is not kept. */
 const maxSpareEntries = 64
+/** Chance alone gives 40 entries once in 10^5 nodes. A larger one is not read ahead, and let go when the walk has left it. */
+export const maxSmallNodeBytes = 4096
 
 export class NodeFrame {
   slab: Slab = noSlab
   digestAt = 0
+  nodeBytes = 0
   entries = 0
   /** Its link among those of its parent, and what is wrong with it: see `NodePath`. */
   parentLink = 0
@@ -52,11 +55,11 @@ export class NodeFrame {
   open(slab: Slab, from: number, to: number, limits: Pick<Limits, 'maxNodeEntries' | 'maxKeyBytes'>): void {
     if (this.slab !== slab) this.slab = slab
     this.digestAt = from - 32
+    this.nodeBytes = to - from
     this.entries = 0
     this.entry = 0
     this.links[0] = -1
     this.located[0] = 0
-    this.key = noKeys
     this.keyFrom = 0
     this.keyTo = 0
     this.slash = -1
@@ -94,6 +97,12 @@ export class NodeFrame {
     for (let i = 0; i < count; i++) at = this.#readPlaces(i, at, end, maxKeyBytes)
     if (at !== end) throw this.invalid('there are bytes between `e` and `l`')
     this.entries = count
+  }
+
+  /** The walk is done with the node: holds on to none of the keys' memory, nor to that of a large node. */
+  leave(): void {
+    this.key = noKeys
+    if (this.nodeBytes > maxSmallNodeBytes) this.clear()
   }
 
   /** Holds on to no memory but its own, and that only as far as it is small. */

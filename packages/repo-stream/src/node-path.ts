@@ -1,12 +1,12 @@
 // The nodes that a walk is in, one at each level, and the siblings that it comes to next: those are read some at a time, and
 // what they link is located together, so that the cache misses of many nodes overlap. Whatever is wrong with a node that was
-// read ahead is thrown when the walk enters it.
+// read ahead is thrown when the walk enters it. Memory is bounded by `maxPathBytes`, and by what is read ahead: small nodes only.
 import type { Arena } from './arena.ts'
 import type { BlockStore } from './blocks.ts'
-import { digestBytes } from './cid.ts'
+import { cidText, digestBytes } from './cid.ts'
 import { RepoStreamError } from './errors.ts'
-import type { Limits } from './limits.ts'
-import { NodeFrame } from './node-frame.ts'
+import { type Limits, limitError } from './limits.ts'
+import { maxSmallNodeBytes, NodeFrame } from './node-frame.ts'
 import { rawBlock } from './section.ts'
 import { type Slab, slabOver } from './slab.ts'
 
@@ -34,6 +34,8 @@ export class NodePath {
   /** Holds the digest of the root. */
   readonly root: Slab
   readonly #limits: Limits
+  /** Of the nodes that the walk is in. */
+  #bytes = 0
   readonly #levels: Level[]
   /** Nodes of a store that does not keep them in place. */
   readonly #copies: Arena
@@ -60,13 +62,17 @@ export class NodePath {
   /** Goes into the child of `link` of the top node, if it was read ahead. */
   enterAhead(link: number): boolean {
     const level = this.#level()
-    if (level.entered === level.read || level.frames[level.entered]?.parentLink !== link) return false
+    const frame = level.entered < level.read ? level.frames[level.entered] : undefined
+    if (frame?.parentLink !== link) return false
+    this.#checkBytes(frame.nodeBytes, frame.slab, frame.digestAt)
     this.#enter(level)
     return true
   }
 
   /** Reads the node that `blocks` has just found, for `link` of the top node, and siblings after it; goes into it. */
   enterFound(blocks: BlockStore, link: number): void {
+    const { slab, from, to } = blocks.found
+    this.#checkBytes(to - from, slab, from - digestBytes)
     const level = this.#level()
     level.read = 0
     level.entered = 0
@@ -77,6 +83,7 @@ export class NodePath {
         const located = top.located[i] ?? 0
         if (located === 0) continue
         blocks.open(located)
+        if (blocks.found.to - blocks.found.from > maxSmallNodeBytes) break
         this.#read(blocks, level, i)
       }
       blocks.locate(level.frames, level.read)
@@ -85,6 +92,8 @@ export class NodePath {
   }
 
   leave(): void {
+    this.#bytes -= this.top?.nodeBytes ?? 0
+    this.top?.leave()
     this.depth--
     this.top = this.#current(this.depth)
   }
@@ -92,6 +101,13 @@ export class NodePath {
   /** What was located is elsewhere now. */
   forgetLocated(): void {
     for (const { frames } of this.#levels) for (const { located } of frames) located.fill(0)
+  }
+
+  /** Has the path room for a node? It is asked before the node is copied. */
+  #checkBytes(nodeBytes: number, slab: Slab, digestAt: number): void {
+    const max = this.#limits.maxPathBytes
+    const actual = this.#bytes + nodeBytes
+    if (actual > max) throw limitError('maxPathBytes', { max, actual, cid: cidText(slab.bytes, digestAt) })
   }
 
   /** The level below the top node. */
@@ -112,6 +128,7 @@ export class NodePath {
     level.entered++
     this.depth++
     this.top = level.frames[level.entered - 1]
+    this.#bytes += this.top?.nodeBytes ?? 0
     if (this.top?.failure !== undefined) throw this.top.failure
     const below = this.#levels[this.depth]
     if (below !== undefined) below.read = below.entered = 0 // they were another's

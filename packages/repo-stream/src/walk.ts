@@ -156,6 +156,10 @@ export class Walk {
     if (top.entries === 0 && top.left < 0 && path.depth > 1) {
       throw new RepoStreamError('NodeEmpty', 'a node below the root has neither keys nor a child', { cid: top.cid })
     }
+    if (this.#rootHeight < 0 && top.entries > 0) {
+      top.readEntry() // before what is below it: its height says how deep the tree may be
+      this.#readKey(top)
+    }
     this.#descend(top, 0)
     return true
   }
