@@ -43,9 +43,19 @@ afterAll(async () => {
 /** One thread, to which every repo is a large one. */
 async function openPool(
   addLarge: IndexPoolOptions['writer']['addLarge'],
-  { largeRepoBytes = 1024, ...more }: Partial<IndexPoolOptions> & { largeRepoBytes?: number } = {},
+  {
+    largeRepoBytes = 1024,
+    repoMemoryBytes = 16 * MiB,
+    spillDir = dir,
+    budget = new MemoryBudget(64 * MiB),
+    ...more
+  }: Partial<IndexPoolOptions> & {
+    largeRepoBytes?: number
+    repoMemoryBytes?: number
+    spillDir?: string
+    budget?: MemoryBudget
+  } = {},
 ): Promise<IndexPool> {
-  const budget = new MemoryBudget(64 * MiB)
   const spills = new MemoryBudget(64 * MiB)
   return openIndexPool({
     threads: 1,
@@ -54,10 +64,10 @@ async function openPool(
       http: { version: 'test', contact: undefined, allowPrivateHosts: true, limits: {} },
       plcUrls: [],
       budget: { limitBytes: budget.limitBytes, shared: budget.shared },
-      repoMemoryBytes: 16 * MiB,
+      repoMemoryBytes,
       largeRepoBytes,
       hugeBytes: 64 * MiB,
-      spillDir: dir,
+      spillDir,
       spills: { limitBytes: spills.limitBytes, shared: spills.shared },
       verify: 'structure',
       archive: { dir, use: 'keep' },
@@ -110,6 +120,19 @@ test('a writer that refuses a large repo at once ends its walk, archives nothing
 test('a writer that fails before it takes a chunk fails the repo with its error', async () => {
   await using pool = await openPool(() => Promise.reject(new RangeError('refused')))
   await expect(pool.indexRepo(claimed())).rejects.toThrow('refused')
+})
+
+test('a repo that finds no place for its temporary file gives its memory back', async () => {
+  const budget = new MemoryBudget(64 * MiB)
+  const spillDir = join(dir, 'no', 'such', 'folder')
+  await using pool = await openPool(() => Promise.reject(new Error('walked')), {
+    repoMemoryBytes: 100_000,
+    spillDir,
+    budget,
+  })
+  await expect(pool.indexRepo(claimed())).rejects.toMatchObject({ code: 'DiskFailed' })
+  expect(budget.peakBytes).toBeGreaterThan(50_000)
+  expect(budget.heldBytes).toBe(0)
 })
 
 test.each([

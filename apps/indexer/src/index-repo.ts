@@ -146,12 +146,13 @@ async function openWalk(
     signal: context.signal,
   })
   if (car.kind === 'memory') return new Walk(car, false)
-  const store = await openDiskStore(spillPath(context.spillDir), {
-    cacheBytes: diskCacheBytes,
-    maxStoredBytes: context.spills.limitBytes * maxShareOfSpills,
-    budget: context.spills,
-  })
-  return new Walk(await car.finishLoading(store), true)
+  const openStore = () =>
+    openDiskStore(spillPath(context.spillDir), {
+      cacheBytes: diskCacheBytes,
+      maxStoredBytes: context.spills.limitBytes * maxShareOfSpills,
+      budget: context.spills,
+    })
+  return new Walk(await car.finishLoading(openStore), true)
 }
 
 /** The commit must be of this account, of no time to come, and signed with the account's key, which may have changed. */

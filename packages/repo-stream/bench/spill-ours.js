@@ -22,7 +22,7 @@ async function walk() {
   const car = await loadCar(createReadStream(path), { verifyHashes: false, preorder: 'buffer' })
   if (car.kind === 'memory') throw new Error('the CAR fits into memory')
   mkdirSync(spillDir, { recursive: true })
-  const { driver } = await car.finishLoading(await openDiskStore(spillPath(spillDir)))
+  const { driver } = await car.finishLoading(() => openDiskStore(spillPath(spillDir)))
   const walked = { records: 0, bytes: 0 }
   for (let chunk = await driver.nextChunk(1_000); chunk; chunk = await driver.nextChunk(1_000)) {
     for (const { data } of chunk) {

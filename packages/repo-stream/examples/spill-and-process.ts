@@ -14,7 +14,7 @@ function subjectOfFollow(block: Uint8Array): Uint8Array {
 }
 
 const car = await loadCar(createReadStream(file), { memoryLimitBytes: 1024 * 1024, process: subjectOfFollow })
-const { driver } = car.kind === 'memory' ? car : await car.finishLoading(await openDiskStore(spillPath(folder)))
+const { driver } = car.kind === 'memory' ? car : await car.finishLoading(() => openDiskStore(spillPath(folder)))
 
 try {
   for (let entries = await driver.nextChunk(1_000); entries; entries = await driver.nextChunk(1_000)) {

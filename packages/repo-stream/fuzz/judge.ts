@@ -33,7 +33,7 @@ async function walk(
 ): Promise<Walked> {
   const car = await loadCar(pieceBytes ? pieces(bytes, pieceBytes) : bytes, options)
   const { commit, driver } =
-    car.kind === 'memory' ? car : await car.finishLoading(await openDiskStore(spillPath(spillDir)))
+    car.kind === 'memory' ? car : await car.finishLoading(() => openDiskStore(spillPath(spillDir)))
   await using _closing = driver
   const entries: Walked['entries'] = []
   for (let chunk = await driver.nextChunk(50); chunk; chunk = await driver.nextChunk(50)) {

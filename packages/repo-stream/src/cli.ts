@@ -107,7 +107,7 @@ async function verify(
 
 async function open(source: CarSource): Promise<LoadedCar> {
   const car = await loadCar(source)
-  return car.kind === 'memory' ? car : car.finishLoading(await openDiskStore(spillPath(tmpdir())))
+  return car.kind === 'memory' ? car : car.finishLoading(() => openDiskStore(spillPath(tmpdir())))
 }
 
 /** One entry after another; the driver is closed at the end, whatever ends it. */

@@ -80,6 +80,11 @@ export class SqliteStore implements DiskStore {
     this.#owned = true
   }
 
+  /** For a walk that has ended before it could own the store. */
+  async closeUnused(): Promise<void> {
+    if (!this.#owned) await this.close()
+  }
+
   /** By its own limit, and by the disk and the budget now: others may take what these have. */
   hasRoomFor(bytes: number): boolean {
     if (this.storedBytes + bytes > this.#maxStoredBytes || freeBytes(this.path) < bytes) return false

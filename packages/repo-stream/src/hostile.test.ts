@@ -73,7 +73,7 @@ async function expectRefusal({ hostile, way, car }: Meeting, work: () => Promise
 async function walk(source: CarSource, options: LoadOptions): Promise<number> {
   const car = await loadCar(source, options)
   const loaded =
-    car.kind === 'memory' ? car : await car.finishLoading(await openDiskStore(join(scratch, `${++stores}`)))
+    car.kind === 'memory' ? car : await car.finishLoading(() => openDiskStore(join(scratch, `${++stores}`)))
   await using driver = loaded.driver
   let entries = 0
   for (let chunk = await driver.nextChunk(1_000); chunk; chunk = await driver.nextChunk(1_000)) entries += chunk.length

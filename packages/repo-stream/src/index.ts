@@ -26,6 +26,7 @@ export type {
   Memory,
   MemoryBudget,
   MemoryCar,
+  OpenStore,
   Place,
   Process,
 } from './types.ts'

@@ -1,8 +1,9 @@
 // Loads a CAR and gives a driver over its records: at once when it fits into memory, else after the caller has given a disk
 // store. The only surprise: a CAR in preorder may be walked while it still comes in (`preorder`).
+import { SqliteStore } from './disk-store.ts'
 import { RepoStreamError } from './errors.ts'
 import { Load } from './load.ts'
-import type { CarSource, Commit, DiskCar, LoadedCar, LoadOptions, MemoryCar } from './types.ts'
+import type { CarSource, Commit, DiskCar, DiskStore, LoadedCar, LoadOptions, MemoryCar, OpenStore } from './types.ts'
 import { WalkDriver } from './walk-driver.ts'
 
 /**
@@ -37,12 +38,16 @@ class SuspendedCar implements DiskCar {
     this.#streams = streams
   }
 
-  async finishLoading(...[store]: Parameters<DiskCar['finishLoading']>): Promise<LoadedCar> {
-    if (this.#used) throw new RepoStreamError('Closed', 'this load has been finished or discarded')
+  async finishLoading(store: DiskStore | OpenStore): Promise<LoadedCar> {
+    if (this.#used) {
+      if (store instanceof SqliteStore) await store.closeUnused()
+      throw new RepoStreamError('Closed', 'this load has been finished or discarded')
+    }
     this.#used = true
     try {
+      await this.#load.takeStore(store)
       const streams = this.#streams && this.#load.startsInPreorder
-      this.#load.moveToDisk(store, { streams })
+      this.#load.moveToDisk({ streams })
       if (!streams) await this.#load.read(never)
       return drive(this.#load)
     } catch (error) {

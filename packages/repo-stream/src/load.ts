@@ -15,7 +15,7 @@ import { Processing } from './processing.ts'
 import { looksLikeNode } from './section.ts'
 import { hasDigest } from './sha256.ts'
 import { type DigestAt, type Slab, slabOver, viewOf } from './slab.ts'
-import type { CarSource, Commit, DiskStore, LoadOptions, Process } from './types.ts'
+import type { CarSource, Commit, DiskStore, LoadOptions, OpenStore, Process } from './types.ts'
 import { stepBytes, Window } from './window.ts'
 
 const defaultMemoryLimitBytes = 16 * 1024 * 1024
@@ -41,7 +41,8 @@ export class Load {
   readonly #verifyHashes: boolean
   readonly #processing: Processing | undefined
   #memory: MemoryBlocks | undefined
-  #disk: { blocks: DiskBlocks; store: SqliteStore } | undefined
+  #store: SqliteStore | undefined
+  #disk: DiskBlocks | undefined
   #full = false
   #readBytes = 0
   #untilTurn = turnBytes
@@ -71,7 +72,7 @@ export class Load {
   }
 
   get blocks(): BlockStore {
-    const blocks = this.#disk?.blocks ?? this.#memory
+    const blocks = this.#disk ?? this.#memory
     if (blocks === undefined) throw new RepoStreamError('Closed', 'the load is closed')
     return blocks
   }
@@ -145,15 +146,22 @@ export class Load {
     return this.#reader.blocks >= 2
   }
 
-  /** Moves everything held to `store` and gives its memory back. `streams`: the walk takes blocks as they come. */
-  moveToDisk(store: DiskStore, { streams }: { streams: boolean }): void {
-    const memory = this.#memory
-    if (memory === undefined || !(store instanceof SqliteStore))
-      throw new TypeError('a load moves once, to a store of openDiskStore')
+  /** Makes a store the load's own: whatever happens then, `close` closes it. */
+  async takeStore(given: DiskStore | OpenStore): Promise<void> {
+    const store = typeof given === 'function' ? await given() : given
+    if (!(store instanceof SqliteStore)) throw new TypeError('a load moves to a store of openDiskStore')
     store.own()
+    this.#store = store
+  }
+
+  /** Moves everything held to the store that was taken and gives its memory back. `streams`: the walk takes blocks as they come. */
+  moveToDisk({ streams }: { streams: boolean }): void {
+    const memory = this.#memory
+    const store = this.#store
+    if (memory === undefined || store === undefined) throw new TypeError('a load moves once, to a store that it has')
     const maxIndexBytes = streams ? this.#memoryLimitBytes / indexShare : Number.POSITIVE_INFINITY
     const blocks = new DiskBlocks(store, this.#ledger, { maxIndexBytes })
-    this.#disk = { blocks, store }
+    this.#disk = blocks
     blocks.keepAll(memory)
     this.#window.detach()
     if (this.isWalked) memory.close()
@@ -167,17 +175,18 @@ export class Load {
     const { openStore } = this.#options
     if (this.#memory === undefined || openStore === undefined)
       throw new TypeError('a load on disk is refused no memory')
-    this.moveToDisk(await openStore(), { streams: true })
+    await this.takeStore(openStore)
+    this.moveToDisk({ streams: true })
   }
 
   /** Has a spilled CAR an order that makes most lookups read from the disk? */
   isScattered(): boolean {
-    return this.#disk?.blocks.isScattered({ isWhole: this.ended }) === true
+    return this.#disk?.isScattered({ isWhole: this.ended }) === true
   }
 
   /** Rearranges such a CAR. */
   async gather(root: DigestAt): Promise<void> {
-    await this.#disk?.blocks.gather(root, async () => {
+    await this.#disk?.gather(root, async () => {
       await this.#turn()
       this.#options.signal?.throwIfAborted()
       if (this.closed) throw new RepoStreamError('Closed', 'the load was closed while its blocks were rearranged')
@@ -191,10 +200,10 @@ export class Load {
     this.#window.close()
     if (this.#options.freeOnClose === true) this.#memory?.free()
     else this.#memory?.close()
-    this.#disk?.blocks.close()
+    this.#disk?.close()
     this.#memory = undefined
     this.#ledger.giveAll()
-    if (this.#disk !== undefined) await this.#disk.store.close()
+    await this.#store?.close()
   }
 
   #receive(chunk: Uint8Array | undefined): void {

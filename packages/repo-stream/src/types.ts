@@ -34,6 +34,9 @@ export interface MemoryBudget {
   give(bytes: number): void
 }
 
+/** Opens a disk store for a walk that needs one now. */
+export type OpenStore = () => DiskStore | Promise<DiskStore>
+
 export interface LoadOptions {
   /** Most bytes that the load keeps in memory (blocks, processed records, index) before it suspends. Default 16 MiB. */
   readonly memoryLimitBytes?: number | undefined
@@ -52,7 +55,7 @@ export interface LoadOptions {
    */
   readonly preorder?: 'stream' | 'buffer' | undefined
   /** Gives `loadCar` a store for the case that a streaming walk passes the memory limit; called at most once. */
-  readonly openStore?: (() => DiskStore | Promise<DiskStore>) | undefined
+  readonly openStore?: OpenStore | undefined
   /** Entries are good until `close()` only, whose memory the next load may have at once; by default the collector frees it in its time. */
   readonly freeOnClose?: boolean | undefined
 }
@@ -127,8 +130,11 @@ export interface MemoryCar extends LoadedCar {
 /** A load that needs a disk to go on. Until one of its functions is called it holds its memory and reads nothing. */
 export interface DiskCar {
   readonly kind: 'disk'
-  /** Moves what is held to `store`, reads on, and gives the driver, which owns the store from here on. */
-  finishLoading(store: DiskStore): Promise<LoadedCar>
+  /**
+   * Moves what is held to `store`, reads on, and gives the driver, which owns the store from here on. When it fails, everything is
+   * freed and the store closed. Give it a function that opens the store, and that holds also when there is none to be had.
+   */
+  finishLoading(store: DiskStore | OpenStore): Promise<LoadedCar>
   /** Frees everything and cancels the source. */
   discard(): Promise<void>
 }

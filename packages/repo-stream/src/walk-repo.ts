@@ -2,7 +2,7 @@
 import { openDiskStore } from './disk-store.ts'
 import { loadCar } from './load-car.ts'
 import { removeStaleSpills, spillPath } from './spill-dir.ts'
-import type { CarSource, DiskStore, DiskStoreOptions, Entry, LoadedCar, LoadOptions } from './types.ts'
+import type { CarSource, DiskStore, DiskStoreOptions, Entry, LoadedCar, LoadOptions, OpenStore } from './types.ts'
 
 export interface WalkRepoOptions extends Omit<LoadOptions, 'openStore'> {
   /** Folder for the temporary file of a walk past the memory limit; made when it is missing. */
@@ -37,16 +37,7 @@ export async function* walkRepo(source: CarSource, options: WalkRepoOptions): As
   }
 }
 
-async function finish(
-  source: CarSource,
-  options: LoadOptions & { openStore: () => Promise<DiskStore> },
-): Promise<LoadedCar> {
+async function finish(source: CarSource, options: LoadOptions & { openStore: OpenStore }): Promise<LoadedCar> {
   const car = await loadCar(source, options)
-  if (car.kind === 'memory') return car
-  try {
-    return await car.finishLoading(await options.openStore())
-  } catch (error) {
-    await car.discard()
-    throw error
-  }
+  return car.kind === 'memory' ? car : car.finishLoading(options.openStore)
 }

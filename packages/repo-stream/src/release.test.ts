@@ -1,0 +1,94 @@
+// What a load holds (budget, source, temporary file) is given back however it ends.
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { CountingBudget, pieces } from '../fixtures/driving.ts'
+import { buildRepo, generateRecords, makeDid, makeSigningKey } from '../fixtures/index.ts'
+import { rawCar, rawNode, rawRecord } from '../fixtures/raw-repo.ts'
+import { type DiskCar, type LoadOptions, loadCar, openDiskStore, spillPath } from './index.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'repo-stream-release-'))
+const repo = buildRepo({
+  did: makeDid('release'),
+  signingKey: makeSigningKey('release'),
+  records: generateRecords({ seed: 'release', count: 3000 }),
+})
+
+afterAll(() => rmSync(dir, { recursive: true }))
+
+describe('a suspended load', () => {
+  test('whose store cannot be opened gives back what it holds, and its source', async () => {
+    const budget = new CountingBudget()
+    const source = new Watched(repo.car)
+    const car = await suspended(source, { budget })
+    expect(budget.held).toBeGreaterThan(0)
+    const openStore = () => openDiskStore(join(dir, 'no', 'such', 'folder'))
+    await expect(car.finishLoading(openStore)).rejects.toMatchObject({ code: 'DiskFailed' })
+    expect([budget.held, source.cancelled]).toEqual([0, true])
+  })
+
+  test.each(['stream', 'buffer'] as const)('whose commit is bad closes its store (%s)', async (preorder) => {
+    const record = rawRecord({ text: 'x'.repeat(100_000) })
+    const car = rawCar(rawNode([{ key: 'a.b.c/d', value: record }]), [record], { rev: 'bad' })
+    for (const isGivenOpen of [true, false]) {
+      const loaded = await suspended(pieces(car, 4000), { preorder })
+      const finished = loaded.finishLoading(isGivenOpen ? await openStore() : openStore)
+      await expect(finished).rejects.toMatchObject({ code: 'CommitInvalid' })
+      expect(openFiles()).toEqual([])
+    }
+  })
+
+  test('that was discarded opens no store, and closes one that it is given', async () => {
+    const car = await suspended(repo.car)
+    await car.discard()
+    for (const store of [await openStore(), () => Promise.reject(new Error('opened'))]) {
+      await expect(car.finishLoading(store)).rejects.toMatchObject({ code: 'Closed' })
+      expect(openFiles()).toEqual([])
+    }
+  })
+})
+
+async function suspended(source: Parameters<typeof loadCar>[0], options: LoadOptions = {}): Promise<DiskCar> {
+  const car = await loadCar(source, { memoryLimitBytes: 60_000, ...options })
+  if (car.kind !== 'disk') throw new Error('the load was not suspended')
+  return car
+}
+
+function openStore(): ReturnType<typeof openDiskStore> {
+  return openDiskStore(spillPath(dir))
+}
+
+/** Temporary files that are open. They are unlinked, so only the process' own list shows them. */
+function openFiles(): string[] {
+  const list = '/proc/self/fd'
+  if (!existsSync(list)) return []
+  const paths = readdirSync(list).map((fd) => linkOf(join(list, fd)))
+  return paths.filter((path) => path.startsWith(dir))
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return '' // of the folder that was read
+  }
+}
+
+/** Gives the bytes in pieces of 10 kB, and knows when it was told that no more is wanted. */
+class Watched implements AsyncIterable<Uint8Array> {
+  cancelled = false
+  readonly #bytes: Uint8Array
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    try {
+      yield* pieces(this.#bytes, 10_000)
+    } finally {
+      this.cancelled = true
+    }
+  }
+}
