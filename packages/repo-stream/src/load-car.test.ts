@@ -1,4 +1,4 @@
-// Loading and walking in memory: chunkings, the processor, the budget, aborts, and the life of a driver.
+// Loading and walking in memory: chunkings, the processor, the budget, and the life of a driver.
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
@@ -219,57 +219,6 @@ describe('a budget', () => {
     flipped[flipped.length - 5] = (flipped[flipped.length - 5] ?? 0) ^ 1
     await expect(loadCar(pieces(flipped, 1000), { budget })).rejects.toMatchObject({ code: 'BlockHashMismatch' })
     expect(budget.held).toBe(0)
-  })
-})
-
-describe('a source', () => {
-  test('that hangs is left at once when the signal aborts', async () => {
-    const abort = new AbortController()
-    let cancelled = false
-    const source: AsyncIterable<Uint8Array> = {
-      [Symbol.asyncIterator]: () => ({
-        next: () => new Promise(() => {}),
-        return: () => {
-          cancelled = true
-          return new Promise(() => {})
-        },
-      }),
-    }
-    const loading = loadCar(source, { signal: abort.signal })
-    setTimeout(() => abort.abort(new Error('enough')), 5)
-    await expect(loading).rejects.toThrow('enough')
-    expect(cancelled).toBe(true)
-  })
-
-  test('that fails rejects the load with its own error', async () => {
-    async function* source(): AsyncGenerator<Uint8Array> {
-      yield repo.car.subarray(0, 100)
-      throw new Error('connection reset')
-    }
-    await expect(loadCar(source())).rejects.toThrow('connection reset')
-  })
-
-  test('is not read when the signal was aborted before', async () => {
-    const signal = AbortSignal.abort(new Error('before'))
-    await expect(loadCar(repo.car, { signal })).rejects.toThrow('before')
-  })
-
-  test('that is always ready does not keep the event loop from aborting', async () => {
-    const abort = new AbortController()
-    function* source(): Generator<Uint8Array> {
-      const last = rawRecord({ a: 'block' })
-      const section = Buffer.concat([Buffer.of(last.cid.length + last.bytes.length), last.cid, last.bytes])
-      yield repo.car
-      for (;;) yield Buffer.concat(Array(1000).fill(section))
-    }
-    setImmediate(() => abort.abort(new Error('turn')))
-    await expect(loadCar(source(), { signal: abort.signal, memoryLimitBytes: 2 ** 31 })).rejects.toThrow('turn')
-  })
-
-  test('may give nothing but bytes', async () => {
-    const texts: unknown = ['not bytes']
-    if (!Array.isArray(texts)) return
-    await expect(loadCar(texts)).rejects.toBeInstanceOf(TypeError)
   })
 })
 

@@ -21,8 +21,10 @@ import { stepBytes, Window } from './window.ts'
 const defaultMemoryLimitBytes = 16 * 1024 * 1024
 /** Of the memory limit, one in so much is for the index of a spilled streaming walk, which needs little of it. */
 const indexShare = 4
-/** Bytes parsed between two turns of the event loop, for a source that never makes us wait: about 20 ms. */
+/** Bytes parsed between two turns of the event loop, about 20 ms. A promise for a chunk may be one that is ready: waiting for it is no turn. */
 const turnBytes = 32 * stepBytes
+/** What a chunk counts as beside its bytes: 8192 empty ones from an async source take 16 ms. */
+const chunkCostBytes = 1024
 /** A digest to be looked up. One for all loads: it is needed during the lookup only. */
 const wanted = slabOver(new Uint8Array(digestBytes))
 
@@ -87,7 +89,6 @@ export class Load {
       if (this.#arriving !== undefined) {
         const chunk = await this.#arriving
         this.#arriving = undefined
-        this.#untilTurn = turnBytes
         this.#receive(chunk)
       }
       const outcome = this.readAtHand(enough)
@@ -103,9 +104,9 @@ export class Load {
       if (this.#parse() === 'full') return 'full'
       if (enough()) return 'enough'
       if (this.ended) return 'end'
+      if (this.#untilTurn <= 0) return undefined
       if (this.#window.hasMore) {
         if (!this.#advance()) return 'full'
-        if (this.#untilTurn <= 0) return undefined
         continue
       }
       this.#window.leaveChunk()
@@ -212,6 +213,7 @@ export class Load {
       return
     }
     this.#readBytes += chunk.length
+    this.#untilTurn -= chunkCostBytes
     this.#checkTotal()
     this.#window.setChunk(chunk)
   }
