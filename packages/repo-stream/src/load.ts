@@ -89,6 +89,7 @@ export class Load {
       if (this.#arriving !== undefined) {
         const chunk = await this.#arriving
         this.#arriving = undefined
+        this.#checkOpen()
         this.#receive(chunk)
       }
       const outcome = this.readAtHand(enough)
@@ -153,10 +154,13 @@ export class Load {
     if (!(store instanceof SqliteStore)) throw new TypeError('a load moves to a store of openDiskStore')
     store.own()
     this.#store = store
+    if (this.closed) await store.close()
+    this.#checkOpen()
   }
 
   /** Moves everything held to the store that was taken and gives its memory back. `streams`: the walk takes blocks as they come. */
   moveToDisk({ streams }: { streams: boolean }): void {
+    this.#checkOpen()
     const memory = this.#memory
     const store = this.#store
     if (memory === undefined || store === undefined) throw new TypeError('a load moves once, to a store that it has')
@@ -190,7 +194,6 @@ export class Load {
     await this.#disk?.gather(root, async () => {
       await this.#turn()
       this.#options.signal?.throwIfAborted()
-      if (this.closed) throw new RepoStreamError('Closed', 'the load was closed while its blocks were rearranged')
     })
   }
 
@@ -246,6 +249,12 @@ export class Load {
   async #turn(): Promise<void> {
     this.#untilTurn = turnBytes
     await new Promise((resolve) => setImmediate(resolve))
+    this.#checkOpen()
+  }
+
+  /** Due after every wait: the load may have been closed meanwhile. */
+  #checkOpen(): void {
+    if (this.closed) throw new RepoStreamError('Closed', 'the load was closed before it was done')
   }
 
   #parse(): 'full' | 'parsed' {

@@ -3,10 +3,18 @@ import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { CountingBudget, pieces } from '../fixtures/driving.ts'
+import { allChunks, CountingBudget, pieces } from '../fixtures/driving.ts'
 import { buildRepo, generateRecords, makeDid, makeSigningKey } from '../fixtures/index.ts'
 import { rawCar, rawNode, rawRecord } from '../fixtures/raw-repo.ts'
-import { type DiskCar, type LoadOptions, loadCar, openDiskStore, spillPath } from './index.ts'
+import {
+  type CarSource,
+  type DiskCar,
+  type LoadedCar,
+  type LoadOptions,
+  loadCar,
+  openDiskStore,
+  spillPath,
+} from './index.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'repo-stream-release-'))
 const repo = buildRepo({
@@ -49,7 +57,72 @@ describe('a suspended load', () => {
   })
 })
 
-async function suspended(source: Parameters<typeof loadCar>[0], options: LoadOptions = {}): Promise<DiskCar> {
+describe('a load that is closed during a call ends it with Closed and holds nothing', () => {
+  test.each([1, 2, 3, 4, 5])('when chunk %i has come that the load has not heard of', async (at) => {
+    const budget = new CountingBudget()
+    const list = pieces(repo.toCar('preorder'), 100_000)
+    let close: (() => Promise<void>) | undefined
+    let given = 0
+    const next = (): Promise<IteratorResult<Uint8Array>> => {
+      const arriving = Promise.resolve(list.next())
+      if (close !== undefined && ++given === at) void arriving.then(() => undefined).then(close)
+      return arriving
+    }
+    const source: AsyncIterable<Uint8Array> = { [Symbol.asyncIterator]: () => ({ next }) }
+    const { driver } = await inMemory(source, { memoryLimitBytes: 300_000, budget, freeOnClose: true })
+    close = () => driver.close()
+    await expect(allChunks(driver, 1000)).rejects.toMatchObject({ code: 'Closed' })
+    expect([budget.held, openFiles()]).toEqual([0, []])
+  })
+
+  test('while it waits for a store', async () => {
+    let open = (): void => {}
+    const opened = new Promise<void>((resolve) => {
+      open = resolve
+    })
+    const { driver } = await inMemory(pieces(repo.toCar('preorder'), 5000), {
+      memoryLimitBytes: 100_000,
+      openStore: () => opened.then(openStore),
+    })
+    const walked = allChunks(driver, 1000)
+    setTimeout(() => void driver.close().then(open), 1)
+    await expect(walked).rejects.toMatchObject({ code: 'Closed' })
+    expect(openFiles()).toEqual([])
+  })
+
+  test.each([
+    ['in memory', 2 ** 30],
+    ['on disk', 100_000],
+  ])('in a turn of the event loop, %s', async (_, memoryLimitBytes) => {
+    const source = pieces(repo.toCar('preorder'), 100)
+    const { driver } = await inMemory(source, { memoryLimitBytes, freeOnClose: true })
+    const walked = allChunks(driver, 1000)
+    setImmediate(() => void driver.close())
+    await expect(walked).rejects.toMatchObject({ code: 'Closed' })
+    expect(openFiles()).toEqual([])
+  })
+
+  test.each([
+    ['at once', (discard: () => void) => discard()],
+    ['in a turn of the event loop', setImmediate],
+    ['in between', process.nextTick],
+  ])('when it was suspended and is discarded %s', async (_, soon) => {
+    const budget = new CountingBudget()
+    const car = await suspended(pieces(repo.toCar('digest'), 100), { budget })
+    const finished = car.finishLoading(await openStore())
+    soon(() => void car.discard())
+    await expect(finished).rejects.toMatchObject({ code: 'Closed' })
+    expect([budget.held, openFiles()]).toEqual([0, []])
+  })
+})
+
+async function inMemory(source: CarSource, options: LoadOptions): Promise<LoadedCar> {
+  const car = await loadCar(source, { openStore, ...options })
+  if (car.kind !== 'memory') throw new Error('the load was suspended')
+  return car
+}
+
+async function suspended(source: CarSource, options: LoadOptions = {}): Promise<DiskCar> {
   const car = await loadCar(source, { memoryLimitBytes: 60_000, ...options })
   if (car.kind !== 'disk') throw new Error('the load was not suspended')
   return car
