@@ -34,6 +34,7 @@ export type ReadOutcome = 'enough' | 'end' | 'full'
 export class Load {
   readonly limits: Limits
   readonly process: Process | undefined
+  readonly signal: AbortSignal | undefined
   readonly #options: LoadOptions
   readonly #ledger: Ledger
   readonly #memoryLimitBytes: number
@@ -60,6 +61,7 @@ export class Load {
     this.#options = options
     this.limits = resolveLimits(options.limits)
     this.process = options.process
+    this.signal = options.signal
     this.#processing = this.process && new Processing(this.process)
     this.#verifyHashes = options.verifyHashes ?? true
     this.#reader = new CarReader(this.limits)
@@ -101,7 +103,7 @@ export class Load {
   /** The same as far as it goes without waiting. Undefined: it has to, and `read` goes on from there. */
   readAtHand(enough: () => boolean): ReadOutcome | undefined {
     for (;;) {
-      this.#options.signal?.throwIfAborted()
+      this.signal?.throwIfAborted()
       if (this.#parse() === 'full') return 'full'
       if (enough()) return 'enough'
       if (this.ended) return 'end'
@@ -156,6 +158,7 @@ export class Load {
     this.#store = store
     if (this.closed) await store.close()
     this.#checkOpen()
+    this.signal?.throwIfAborted()
   }
 
   /** Moves everything held to the store that was taken and gives its memory back. `streams`: the walk takes blocks as they come. */
@@ -193,7 +196,7 @@ export class Load {
   async gather(root: DigestAt): Promise<void> {
     await this.#disk?.gather(root, async () => {
       await this.#turn()
-      this.#options.signal?.throwIfAborted()
+      this.signal?.throwIfAborted()
     })
   }
 

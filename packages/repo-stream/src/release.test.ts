@@ -14,6 +14,7 @@ import {
   loadCar,
   openDiskStore,
   spillPath,
+  walkRepo,
 } from './index.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'repo-stream-release-'))
@@ -113,6 +114,56 @@ describe('a load that is closed during a call ends it with Closed and holds noth
     soon(() => void car.discard())
     await expect(finished).rejects.toMatchObject({ code: 'Closed' })
     expect([budget.held, openFiles()]).toEqual([0, []])
+  })
+})
+
+describe('an abort between two calls', () => {
+  test.each([
+    ['in memory', 2 ** 30, 'pds'],
+    ['on disk', 100_000, 'pds'],
+    ['streaming', 2 ** 30, 'preorder'],
+    ['streaming on disk', 100_000, 'preorder'],
+  ] as const)(
+    'ends a walk %s at the next chunk, for good, and frees everything',
+    async (_, memoryLimitBytes, order) => {
+      const abort = new AbortController()
+      const source = new Watched(repo.toCar(order))
+      const [budget, disk] = [new CountingBudget(), new CountingBudget()]
+      const open = () => openDiskStore(spillPath(dir), { budget: disk })
+      const options = { memoryLimitBytes, budget, signal: abort.signal, openStore: open }
+      const car = await loadCar(source, options)
+      const { driver } = car.kind === 'memory' ? car : await car.finishLoading(open)
+      for (let records = 0; records < 1500; ) records += (await driver.nextChunk(1000))?.length ?? Number.NaN
+      expect(openFiles()).toHaveLength(memoryLimitBytes === 100_000 ? 1 : 0)
+      abort.abort(new Error('enough'))
+      await expect(driver.nextChunk(1000)).rejects.toThrow('enough')
+      expect([budget.held, disk.held, source.cancelled, openFiles()]).toEqual([0, 0, true, []])
+      await expect(driver.nextChunk(1000)).rejects.toThrow('enough')
+      await driver.close()
+    },
+  )
+
+  test.each(['stream', 'buffer'] as const)('ends a suspended load that goes on (%s)', async (preorder) => {
+    const abort = new AbortController()
+    const budget = new CountingBudget()
+    const source = new Watched(repo.toCar('preorder'))
+    const car = await suspended(source, { preorder, budget, signal: abort.signal })
+    abort.abort(new Error('enough'))
+    await expect(car.finishLoading(openStore)).rejects.toThrow('enough')
+    expect([budget.held, source.cancelled, openFiles()]).toEqual([0, true, []])
+  })
+
+  test('ends the loop of `walkRepo`', async () => {
+    const abort = new AbortController()
+    let chunks = 0
+    const walk = async (): Promise<void> => {
+      for await (const _ of walkRepo(repo.car, { spillDir: dir, signal: abort.signal })) {
+        chunks++
+        abort.abort(new Error('enough'))
+      }
+    }
+    await expect(walk()).rejects.toThrow('enough')
+    expect(chunks).toBe(1)
   })
 })
 

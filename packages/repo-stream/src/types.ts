@@ -45,7 +45,10 @@ export interface LoadOptions {
   /** Check that every block has the hash of its CID. Default true. Key order, depth and prefixes are checked always. */
   readonly verifyHashes?: boolean | undefined
   readonly limits?: Partial<Limits> | undefined
-  /** Aborting rejects what is pending with the signal's reason and releases everything. */
+  /**
+   * Aborting rejects the call that is pending, or else the next one, with the signal's reason; that call releases everything. A load
+   * or driver of which nothing is called any more is released by `discard` or `close` only.
+   */
   readonly signal?: AbortSignal | undefined
   readonly budget?: MemoryBudget | undefined
   /**

@@ -25,10 +25,11 @@ export class WalkDriver implements Driver {
   async nextChunk(maxEntries: number): Promise<Entry[] | undefined> {
     if (!(maxEntries >= 1)) throw new TypeError(`maxEntries must be at least 1: ${maxEntries}`)
     if (this.#busy) throw new RepoStreamError('Closed', 'nextChunk was called before the last call had ended')
-    if (this.#load.closed) throw new RepoStreamError('Closed', 'the driver is closed')
     if (this.#failed !== undefined) throw this.#failed.error
+    if (this.#load.closed) throw new RepoStreamError('Closed', 'the driver is closed')
     this.#busy = true
     try {
+      this.#load.signal?.throwIfAborted()
       if (this.#load.isScattered()) await this.#load.gather(this.#walk.root)
       for (;;) {
         const entries: Entry[] = []
@@ -40,6 +41,7 @@ export class WalkDriver implements Driver {
       }
     } catch (error) {
       this.#failed = { error }
+      if (this.#load.signal?.aborted === true) await this.#release()
       throw error
     } finally {
       this.#busy = false
@@ -47,12 +49,16 @@ export class WalkDriver implements Driver {
   }
 
   close(): Promise<void> {
-    if (!this.#load.closed && !this.#busy) this.#walk.close()
-    return this.#load.close()
+    return this.#busy ? this.#load.close() : this.#release()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  #release(): Promise<void> {
+    if (!this.#load.closed) this.#walk.close()
+    return this.#load.close()
   }
 
   /** The wanted block is still to come; after the last entry, the rest of the CAR is read to be checked. */

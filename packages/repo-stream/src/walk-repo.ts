@@ -14,7 +14,8 @@ export interface WalkRepoOptions extends Omit<LoadOptions, 'openStore'> {
 }
 
 /**
- * Walks a repo in key order. Ending the loop early, an error or an abort frees memory, file and source.
+ * Walks a repo in key order. Ending the loop early, an error or an abort frees memory, file and source; an abort between two
+ * chunks does so when the next one is asked for.
  * The signature is not checked: a caller who needs the commit takes `loadCar`.
  */
 export async function* walkRepo(source: CarSource, options: WalkRepoOptions): AsyncGenerator<Entry[], void, undefined> {
