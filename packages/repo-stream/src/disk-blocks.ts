@@ -55,7 +55,7 @@ export class DiskBlocks implements BlockStore {
     this.#maxIndexBytes = maxIndexBytes
     this.#store = store
     this.#ledger = ledger
-    this.#rows = new RowFile(store, ledger.share(store.cacheBytes))
+    this.#rows = new RowFile(store)
     ledger.takeAnyway(DigestIndex.firstBytes)
   }
 
@@ -90,6 +90,11 @@ export class DiskBlocks implements BlockStore {
   /** A loop by itself stays compiled for the next store: within `moveToDisk` it was compiled for each (25 to 60 ms). */
   keepAll(memory: MemoryBlocks): void {
     for (const { slab, start, from, to } of memory.sections()) this.keepSection(slab, start, from, to)
+  }
+
+  /** Due once the memory of what was moved is free, which the cache may need. */
+  takeCache(): void {
+    this.#rows.cacheBytes = this.#ledger.share(this.#store.cacheBytes)
   }
 
   /**

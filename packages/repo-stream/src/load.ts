@@ -167,6 +167,7 @@ export class Load {
     const memory = this.#memory
     const store = this.#store
     if (memory === undefined || store === undefined) throw new TypeError('a load moves once, to a store that it has')
+    const heldBytes = this.#ledger.heldBytes - this.#window.ownBytes
     const maxIndexBytes = streams ? this.#memoryLimitBytes / indexShare : Number.POSITIVE_INFINITY
     const blocks = new DiskBlocks(store, this.#ledger, { maxIndexBytes })
     this.#disk = blocks
@@ -175,6 +176,8 @@ export class Load {
     if (this.isWalked) memory.close()
     else memory.free()
     this.#memory = undefined
+    this.#ledger.give(heldBytes)
+    blocks.takeCache()
     this.#full = false
   }
 

@@ -22,7 +22,7 @@ export class RowFile {
   /** Rows in memory, in a ring: the next one replaces the oldest. */
   readonly #cache: Slab[] = []
   readonly #cachedRows: number[] = []
-  readonly #maxCached: number
+  #maxCached = 1
   #nextCached = 0
   /** Where in the ring a row is. Not the slabs themselves: a dead table of a Map keeps alive what it held. */
   readonly #placeOf = new Map<number, number>()
@@ -30,9 +30,13 @@ export class RowFile {
   #tail = slabOver(new Uint8Array(rowBytes))
   #tailAt = 0
 
-  constructor(store: SqliteStore, cacheBytes: number) {
+  constructor(store: SqliteStore) {
     this.#store = store
-    this.#maxCached = Math.max(1, Math.floor(cacheBytes / rowBytes))
+  }
+
+  /** One row is in memory until it is said how many bytes of them may be. */
+  set cacheBytes(bytes: number) {
+    this.#maxCached = Math.max(1, Math.floor(bytes / rowBytes))
   }
 
   /** Appends a section as it is, from `start` to `end` of `source`; gives its address. */

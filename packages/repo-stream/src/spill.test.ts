@@ -133,6 +133,26 @@ describe('a spilled walk', () => {
     expect(budget.held).toBe(0)
   })
 
+  test.each([
+    ['as they are', undefined],
+    ['processed', (block: Uint8Array) => block],
+  ])('gives back the memory of what it held, %s, and has its cache of that', async (_, process) => {
+    const cacheBytes = 262_144
+    const indexBytes = 8 * 16_384 // of 11,800 blocks
+    const budget = new CountingBudget(1_000_000)
+    for (const source of [repo.car, pieces(repo.car, 30_000)]) {
+      const car = await loadCar(source, { budget, memoryLimitBytes: 950_000, process })
+      if (car.kind !== 'disk') throw new Error('the load was not suspended')
+      expect(budget.held).toBeGreaterThan(700_000)
+      const { driver } = await car.finishLoading(await openDiskStore(spillPath(dir), { cacheBytes }))
+      expect(budget.held).toBeGreaterThan(cacheBytes)
+      const windowBytes = process === undefined ? 0 : 65_536
+      expect(budget.held).toBeLessThanOrEqual(cacheBytes + indexBytes + windowBytes)
+      await driver.close()
+      expect(budget.held).toBe(0)
+    }
+  })
+
   test('may have entries that are held past the next chunk and past close', async () => {
     const { driver } = await finish(pieces(repo.toCar('digest'), 10_000), { memoryLimitBytes: 1 }, spillPath(dir))
     const chunks = await allChunks(driver, 333)

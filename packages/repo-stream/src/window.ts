@@ -34,6 +34,11 @@ export class Window {
     this.#ledger = ledger
   }
 
+  /** What it has taken from the ledger for itself. */
+  get ownBytes(): number {
+    return this.#own.bytes.length
+  }
+
   /** Has the last chunk more bytes to give? */
   get hasMore(): boolean {
     return this.#whole ? this.to < this.slab.bytes.length : this.#chunk !== undefined
