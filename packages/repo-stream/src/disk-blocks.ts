@@ -111,7 +111,7 @@ export class DiskBlocks implements BlockStore {
     this.#readsBefore = this.#rows.readCount
     if (this.#storedIndexes.length > 0) return needsIndex
     const isScattered = isWhole && this.#scatteredReads > readsPerRow * this.#rows.rowCount
-    return isScattered && this.#store.hasRoomFor(this.#store.storedBytes)
+    return isScattered && this.#store.hasRoomFor(2 * this.#store.storedBytes) // in rows that may leave half of each page empty
   }
 
   /**

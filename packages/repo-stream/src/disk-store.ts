@@ -13,6 +13,9 @@ const defaultMaxStoredBytes = 16 * 1024 ** 3
 const pageBytes = 65536
 /** A page holds one row: less the page's and the cell's headers, rounded down to the grain of addresses. */
 export const rowBytes = pageBytes - 56
+/** What rows may take of a page, and what each takes beside its bytes, at most. */
+const pageRoomBytes = pageBytes - 8
+const rowCostBytes = 19
 
 export const setUpSql = `
   pragma page_size = ${pageBytes};
@@ -60,6 +63,8 @@ export class SqliteStore implements DiskStore {
   readonly #database: DatabaseSync
   readonly #insert: StatementSync
   readonly #select: StatementSync
+  /** Of the page that the last row went into: SQLite puts the next one there, too, if it fits. */
+  #pageRestBytes = 0
   #closed = false
   #owned = false
 
@@ -94,17 +99,9 @@ export class SqliteStore implements DiskStore {
   }
 
   write(id: number, bytes: Uint8Array): void {
-    if (this.storedBytes + bytes.length > this.#maxStoredBytes) {
-      throw new RepoStreamError('StoredBytesLimit', `the walk needs more than ${this.#maxStoredBytes} bytes of disk`, {
-        details: { maxStoredBytes: this.#maxStoredBytes },
-      })
-    }
-    if (this.#budget?.take(bytes.length) === false) {
-      throw new RepoStreamError('StoreBudgetSpent', 'all walks together may use no more of the disk', {
-        details: { storedBytes: this.storedBytes },
-      })
-    }
-    this.storedBytes += bytes.length
+    const rowTakes = bytes.length + rowCostBytes
+    if (rowTakes > this.#pageRestBytes) this.#takePage()
+    this.#pageRestBytes -= rowTakes
     guard(this.path, () => this.#insert.run(id, bytes))
   }
 
@@ -126,6 +123,21 @@ export class SqliteStore implements DiskStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  #takePage(): void {
+    if (this.storedBytes + pageBytes > this.#maxStoredBytes) {
+      throw new RepoStreamError('StoredBytesLimit', `the walk needs more than ${this.#maxStoredBytes} bytes of disk`, {
+        details: { maxStoredBytes: this.#maxStoredBytes },
+      })
+    }
+    if (this.#budget?.take(pageBytes) === false) {
+      throw new RepoStreamError('StoreBudgetSpent', 'all walks together may use no more of the disk', {
+        details: { storedBytes: this.storedBytes },
+      })
+    }
+    this.storedBytes += pageBytes
+    this.#pageRestBytes = pageRoomBytes
   }
 }
 

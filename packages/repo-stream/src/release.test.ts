@@ -1,10 +1,11 @@
 // What a load holds (budget, source, temporary file) is given back however it ends.
-import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { allChunks, CountingBudget, pieces } from '../fixtures/driving.ts'
 import { buildRepo, generateRecords, makeDid, makeSigningKey } from '../fixtures/index.ts'
+import { openFiles } from '../fixtures/open-files.ts'
 import { rawCar, rawNode, rawRecord } from '../fixtures/raw-repo.ts'
 import {
   type CarSource,
@@ -44,7 +45,7 @@ describe('a suspended load', () => {
       const loaded = await suspended(pieces(car, 4000), { preorder })
       const finished = loaded.finishLoading(isGivenOpen ? await openStore() : openStore)
       await expect(finished).rejects.toMatchObject({ code: 'CommitInvalid' })
-      expect(openFiles()).toEqual([])
+      expect(openFiles(dir)).toEqual([])
     }
   })
 
@@ -53,7 +54,7 @@ describe('a suspended load', () => {
     await car.discard()
     for (const store of [await openStore(), () => Promise.reject(new Error('opened'))]) {
       await expect(car.finishLoading(store)).rejects.toMatchObject({ code: 'Closed' })
-      expect(openFiles()).toEqual([])
+      expect(openFiles(dir)).toEqual([])
     }
   })
 })
@@ -73,7 +74,7 @@ describe('a load that is closed during a call ends it with Closed and holds noth
     const { driver } = await inMemory(source, { memoryLimitBytes: 300_000, budget, freeOnClose: true })
     close = () => driver.close()
     await expect(allChunks(driver, 1000)).rejects.toMatchObject({ code: 'Closed' })
-    expect([budget.held, openFiles()]).toEqual([0, []])
+    expect([budget.held, openFiles(dir)]).toEqual([0, []])
   })
 
   test('while it waits for a store', async () => {
@@ -88,7 +89,7 @@ describe('a load that is closed during a call ends it with Closed and holds noth
     const walked = allChunks(driver, 1000)
     setTimeout(() => void driver.close().then(open), 1)
     await expect(walked).rejects.toMatchObject({ code: 'Closed' })
-    expect(openFiles()).toEqual([])
+    expect(openFiles(dir)).toEqual([])
   })
 
   test.each([
@@ -100,7 +101,7 @@ describe('a load that is closed during a call ends it with Closed and holds noth
     const walked = allChunks(driver, 1000)
     setImmediate(() => void driver.close())
     await expect(walked).rejects.toMatchObject({ code: 'Closed' })
-    expect(openFiles()).toEqual([])
+    expect(openFiles(dir)).toEqual([])
   })
 
   test.each([
@@ -113,7 +114,7 @@ describe('a load that is closed during a call ends it with Closed and holds noth
     const finished = car.finishLoading(await openStore())
     soon(() => void car.discard())
     await expect(finished).rejects.toMatchObject({ code: 'Closed' })
-    expect([budget.held, openFiles()]).toEqual([0, []])
+    expect([budget.held, openFiles(dir)]).toEqual([0, []])
   })
 })
 
@@ -134,10 +135,10 @@ describe('an abort between two calls', () => {
       const car = await loadCar(source, options)
       const { driver } = car.kind === 'memory' ? car : await car.finishLoading(open)
       for (let records = 0; records < 1500; ) records += (await driver.nextChunk(1000))?.length ?? Number.NaN
-      expect(openFiles()).toHaveLength(memoryLimitBytes === 100_000 ? 1 : 0)
+      expect(openFiles(dir)).toHaveLength(memoryLimitBytes === 100_000 ? 1 : 0)
       abort.abort(new Error('enough'))
       await expect(driver.nextChunk(1000)).rejects.toThrow('enough')
-      expect([budget.held, disk.held, source.cancelled, openFiles()]).toEqual([0, 0, true, []])
+      expect([budget.held, disk.held, source.cancelled, openFiles(dir)]).toEqual([0, 0, true, []])
       await expect(driver.nextChunk(1000)).rejects.toThrow('enough')
       await driver.close()
     },
@@ -150,7 +151,7 @@ describe('an abort between two calls', () => {
     const car = await suspended(source, { preorder, budget, signal: abort.signal })
     abort.abort(new Error('enough'))
     await expect(car.finishLoading(openStore)).rejects.toThrow('enough')
-    expect([budget.held, source.cancelled, openFiles()]).toEqual([0, true, []])
+    expect([budget.held, source.cancelled, openFiles(dir)]).toEqual([0, true, []])
   })
 
   test('ends the loop of `walkRepo`', async () => {
@@ -181,22 +182,6 @@ async function suspended(source: CarSource, options: LoadOptions = {}): Promise<
 
 function openStore(): ReturnType<typeof openDiskStore> {
   return openDiskStore(spillPath(dir))
-}
-
-/** Temporary files that are open. They are unlinked, so only the process' own list shows them. */
-function openFiles(): string[] {
-  const list = '/proc/self/fd'
-  if (!existsSync(list)) return []
-  const paths = readdirSync(list).map((fd) => linkOf(join(list, fd)))
-  return paths.filter((path) => path.startsWith(dir))
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return '' // of the folder that was read
-  }
 }
 
 /** Gives the bytes in pieces of 10 kB, and knows when it was told that no more is wanted. */

@@ -29,8 +29,7 @@ export async function removeStaleSpills(dir: string): Promise<number> {
     for (const name of await readdir(dir)) {
       const [, pid, start] = pattern.exec(name) ?? []
       if (pid === undefined || start === undefined || isAlive(Number(pid), start)) continue
-      await rm(join(dir, name), { force: true })
-      removed++
+      if (await isRemoved(join(dir, name))) removed++
     }
     return removed
   } catch (cause) {
@@ -38,6 +37,16 @@ export async function removeStaleSpills(dir: string): Promise<number> {
       cause,
       details: { dir },
     })
+  }
+}
+
+/** Not one of another user, or a folder of such a name: it is in nobody's way. */
+async function isRemoved(path: string): Promise<boolean> {
+  try {
+    await rm(path, { force: true })
+    return true
+  } catch {
+    return false
   }
 }
 

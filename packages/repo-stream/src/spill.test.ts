@@ -8,6 +8,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { allChunks, asText, CountingBudget, finish, pieces, walkAll } from '../fixtures/driving.ts'
 import { keyOfHeight, keysOfHeight } from '../fixtures/hostile-case.ts'
 import { buildRepo, generateRecords, makeDid, makeSigningKey } from '../fixtures/index.ts'
+import { openFiles } from '../fixtures/open-files.ts'
 import { rawCar, rawNode, rawRecord } from '../fixtures/raw-repo.ts'
 import { loadCar, openDiskStore, removeStaleSpills, spillPath, walkRepo } from './index.ts'
 
@@ -193,8 +194,10 @@ describe('the temporary file', () => {
     const stale = join(dir, 'stale')
     mkdirSync(stale)
     const gone = ['repo-stream-4194999-12345-1.sqlite', `repo-stream-${process.pid}-1-1.sqlite`]
-    const kept = ['other.sqlite', spillPath(stale).slice(stale.length + 1)]
-    for (const name of [...gone, ...kept]) writeFileSync(join(stale, name), '')
+    const inTheWay = 'repo-stream-4194999-12345-2.sqlite'
+    mkdirSync(join(stale, inTheWay)) // cannot be removed as a file, nor could another user's
+    const kept = [inTheWay, 'other.sqlite', spillPath(stale).slice(stale.length + 1)]
+    for (const name of [...gone, ...kept.slice(1)]) writeFileSync(join(stale, name), '')
     expect(await removeStaleSpills(stale)).toBe(2)
     expect(readdirSync(stale).sort()).toEqual(kept.sort())
   })
@@ -209,6 +212,26 @@ describe('the temporary file', () => {
   test('cannot be made: a coded error', async () => {
     await expect(openDiskStore(join(dir, 'no', 'such', 'folder'))).rejects.toMatchObject({ code: 'DiskFailed' })
   })
+
+  test.each([3000, 22_000, 33_000, 66_000])(
+    'is as large as `storedBytes` says, with records of %i bytes',
+    async (size) => {
+      const records = keysOfHeight(0, 300).map((key, i) => ({ key, value: rawRecord({ i, text: 'x'.repeat(size) }) }))
+      const car = rawCar(
+        rawNode(records),
+        records.map(({ value }) => value),
+      )
+      const store = await openDiskStore(spillPath(dir))
+      const loaded = await loadCar(pieces(car, 60_000), { memoryLimitBytes: 1 })
+      if (loaded.kind !== 'disk') throw new Error('the load was not suspended')
+      const { driver } = await loaded.finishLoading(store)
+      const [{ bytes } = { bytes: 0 }] = openFiles(store.path)
+      await driver.close()
+      // SQLite itself has some pages, and holds up to ten in memory
+      expect(bytes / 65_536).toBeLessThan(store.storedBytes / 65_536 + 4)
+      expect(bytes / 65_536).toBeGreaterThan(store.storedBytes / 65_536 - 11)
+    },
+  )
 
   test('is bounded by maxStoredBytes', async () => {
     const walk = walkRepo(repo.car, { spillDir: dir, memoryLimitBytes: 1, store: { maxStoredBytes: 500_000 } })

@@ -145,7 +145,7 @@ export interface DiskCar {
 export interface DiskStoreOptions {
   /** Memory for blocks read back, beside up to 4 MiB of neighbours where the order of the CAR scatters them. Default 8 MiB. */
   readonly cacheBytes?: number | undefined
-  /** Most bytes that are written to the file. Default 16 GiB. */
+  /** Most bytes that are written to the file, counted in its pages of 64 KiB. Default 16 GiB. */
   readonly maxStoredBytes?: number | undefined
   /** Disk shared by many stores: asked before each write, given back by `close`. A refusal ends the walk: `StoreBudgetSpent`. */
   readonly budget?: MemoryBudget | undefined
@@ -154,6 +154,7 @@ export interface DiskStoreOptions {
 /** A temporary file of one walk; made by `openDiskStore`, removed by `close`. */
 export interface DiskStore extends AsyncDisposable {
   readonly path: string
+  /** Bytes of the file, in pages of 64 KiB, but for the few that SQLite needs itself. */
   readonly storedBytes: number
   close(): Promise<void>
 }
