@@ -4,6 +4,7 @@ import { existsSync, rmSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { RepoStreamError } from './errors.ts'
+import { checkBytes } from './limits.ts'
 import type { DiskStore, DiskStoreOptions, MemoryBudget } from './types.ts'
 
 const defaultCacheBytes = 8 * 1024 * 1024
@@ -37,6 +38,9 @@ const noRoomCodes: readonly unknown[] = [13, 778]
  * Throws `DiskFailed` when the file exists or cannot be made, `DiskFull` when there is no room.
  */
 export async function openDiskStore(path: string, options: DiskStoreOptions = {}): Promise<DiskStore> {
+  const { cacheBytes = defaultCacheBytes, maxStoredBytes = defaultMaxStoredBytes, budget } = options
+  checkBytes('cacheBytes', cacheBytes)
+  checkBytes('maxStoredBytes', maxStoredBytes)
   const { DatabaseSync } = await import('node:sqlite') // only who spills pays for loading it
   if (existsSync(path))
     throw new RepoStreamError('DiskFailed', `there is a file already: ${path}`, { details: { path } })
@@ -50,7 +54,7 @@ export async function openDiskStore(path: string, options: DiskStoreOptions = {}
       rmSync(path, { force: true })
       throw error
     }
-    return new SqliteStore(path, database, options)
+    return new SqliteStore(path, database, { cacheBytes, maxStoredBytes, budget })
   })
 }
 
@@ -68,7 +72,7 @@ export class SqliteStore implements DiskStore {
   #closed = false
   #owned = false
 
-  constructor(path: string, database: DatabaseSync, options: DiskStoreOptions) {
+  constructor(path: string, database: DatabaseSync, options: Required<DiskStoreOptions>) {
     this.path = path
     this.cacheBytes = options.cacheBytes ?? defaultCacheBytes
     this.#maxStoredBytes = options.maxStoredBytes ?? defaultMaxStoredBytes

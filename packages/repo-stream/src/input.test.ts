@@ -1,8 +1,11 @@
 // What a source may do: hang, fail, be ready always, be of any kind.
+import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
+import { asText, CountingBudget, pieces, walkAll } from '../fixtures/driving.ts'
 import { buildRepo, generateRecords, makeDid, makeSigningKey } from '../fixtures/index.ts'
 import { rawRecord } from '../fixtures/raw-repo.ts'
-import { loadCar } from './index.ts'
+import { encodeVarint } from '../fixtures/write-car.ts'
+import { type CarSource, loadCar } from './index.ts'
 
 const repo = buildRepo({
   did: makeDid('input'),
@@ -56,12 +59,65 @@ describe('a source', () => {
     await expect(loadCar(source(), { signal: abort.signal, memoryLimitBytes: 2 ** 31 })).rejects.toThrow('aborted')
   })
 
+  test.each([
+    ['of objects that are only like promises', () => thenables()],
+    ['of promises of another realm', () => fromAnotherRealm()],
+    ['of results that are no promises', () => ({ [Symbol.asyncIterator]: () => list() }) as unknown as CarSource],
+  ])('may be an async iterator %s', async (_, source) => {
+    expect(asText(await walkAll(source()))).toEqual(asText(await walkAll(repo.car)))
+  })
+
+  test('that cannot be read costs the budget nothing', async () => {
+    const locked = new ReadableStream<Uint8Array>()
+    locked.getReader()
+    const budget = new CountingBudget()
+    await expect(loadCar(locked, { budget })).rejects.toThrow('locked')
+    expect(budget.held).toBe(0)
+  })
+
+  test('of more bytes than memory has addresses for is suspended, whatever the limit', async () => {
+    const car = new Uint8Array(2 ** 32 + 2 ** 22) // of which the system gives only the pages that are written to
+    let at = repo.car.length
+    car.set(repo.car)
+    const { cid } = rawRecord({})
+    for (let i = 0; at < 2 ** 32; i++) {
+      const blockBytes = 2 ** 21
+      car.set(encodeVarint(cid.length + blockBytes), at)
+      at += encodeVarint(cid.length + blockBytes).length
+      car.set(cid, at)
+      new DataView(car.buffer).setUint32(at + 20, i)
+      at += cid.length + blockBytes
+    }
+    const options = { memoryLimitBytes: 2 ** 40, verifyHashes: false }
+    const loaded = await loadCar(car.subarray(0, at), options)
+    expect(loaded.kind).toBe('disk')
+    if (loaded.kind === 'disk') await loaded.discard()
+  })
+
   test('may give nothing but bytes', async () => {
     const texts: unknown = ['not bytes']
     if (!Array.isArray(texts)) return
     await expect(loadCar(texts)).rejects.toBeInstanceOf(TypeError)
   })
 })
+
+function list(): Iterator<Uint8Array> {
+  return pieces(repo.car, 10_000)
+}
+
+function thenables(): CarSource {
+  const iterator = list()
+  const next = () => {
+    const result = iterator.next()
+    // biome-ignore lint/suspicious/noThenProperty: it is what this is about
+    return { then: (resolve: (result: unknown) => void) => resolve(result) }
+  }
+  return { [Symbol.asyncIterator]: () => ({ next }) } as unknown as CarSource
+}
+
+function fromAnotherRealm(): CarSource {
+  return runInNewContext('(async function* (list) { yield* list })')([...pieces(repo.car, 10_000)])
+}
 
 /** A CAR, then `more` for ever: by default a chunk of blocks that were sent before. */
 function* endless(more = manyBlocks()): Generator<Uint8Array> {

@@ -24,7 +24,7 @@ export class Input {
     this.#signal?.throwIfAborted()
     if (this.#ended) return undefined
     const result = this.#iterator.next()
-    return result instanceof Promise ? this.#wait(result) : this.#take(result)
+    return 'then' in result ? this.#wait(result) : this.#take(result) // also a promise of another realm, or what is only like one
   }
 
   /** Tells the source that no more is wanted; does not wait for it, because it may hang. Nor does who waits for a chunk. */
@@ -35,7 +35,7 @@ export class Input {
     this.#ended = true
     try {
       const done = this.#iterator.return?.()
-      if (done instanceof Promise) done.catch(() => {})
+      if (done !== undefined && 'then' in done) Promise.resolve(done).catch(() => {})
     } catch {} // a source that fails to stop has nothing to tell us any more
   }
 

@@ -42,6 +42,12 @@ export function resolveLimits(own?: Partial<Limits>): Limits {
   return limits
 }
 
+/** A number of bytes of the options; what is none (NaN, a text) is a TypeError, because no comparison with it would ever refuse. */
+export function checkBytes(name: string, value: number): number {
+  if (typeof value === 'number' && value >= 0) return value
+  throw new TypeError(`${name} must be a number of bytes: ${value}`)
+}
+
 /** The error for a value past one of the limits, and where it is: an offset in the CAR, or a block. */
 export function limitError(
   limit: keyof Limits,

@@ -9,7 +9,7 @@ import { SqliteStore } from './disk-store.ts'
 import { RepoStreamError } from './errors.ts'
 import { Input } from './input.ts'
 import { Ledger } from './ledger.ts'
-import { type Limits, limitError, resolveLimits } from './limits.ts'
+import { checkBytes, type Limits, limitError, resolveLimits } from './limits.ts'
 import { MemoryBlocks } from './memory-blocks.ts'
 import { Processing } from './processing.ts'
 import { looksLikeNode } from './section.ts'
@@ -65,14 +65,16 @@ export class Load {
     this.#processing = this.process && new Processing(this.process)
     this.#verifyHashes = options.verifyHashes ?? true
     this.#reader = new CarReader(this.limits)
-    this.#memoryLimitBytes = options.memoryLimitBytes ?? defaultMemoryLimitBytes
+    this.#memoryLimitBytes = checkBytes('memoryLimitBytes', options.memoryLimitBytes ?? defaultMemoryLimitBytes)
+    // before any memory is taken: a locked stream is refused here
+    this.#input = source instanceof Uint8Array ? undefined : new Input(source, options.signal)
     this.#ledger = new Ledger(this.#memoryLimitBytes, options.budget)
     this.#memory = new MemoryBlocks(this.#ledger)
     this.#window = new Window(this.#ledger)
     if (source instanceof Uint8Array) {
       const bytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength) // a Buffer's `slice` is no copy
       this.#window.useWhole(this.process === undefined ? this.#memory.borrow(bytes) : slabOver(bytes))
-    } else this.#input = new Input(source, options.signal)
+    }
   }
 
   get blocks(): BlockStore {

@@ -11,7 +11,7 @@ const unitBytes = 1 << unitBits
 /** Slabs grow with what is held, from one unit (most repos are tiny) up to this. */
 const maxSlabBytes = 1 << 20
 /** Addresses have 32 bits. */
-const maxAddress = 0xffff_fffe
+export const maxAddress = 0xffff_fffe
 
 const noLinks: Links = { slab: noSlab, links: new Int32Array(0), linkCount: 0, located: new Uint32Array(0) }
 /** Sections that go into the index together, so that cache misses overlap. Fewer than the free slots of a full index. */

@@ -38,7 +38,7 @@ export interface MemoryBudget {
 export type OpenStore = () => DiskStore | Promise<DiskStore>
 
 export interface LoadOptions {
-  /** Most bytes that the load keeps in memory (blocks, processed records, index) before it suspends. Default 16 MiB. */
+  /** Most bytes that the load keeps in memory (blocks, processed records, index) before it suspends; 4 GiB of blocks at most. Default 16 MiB. */
   readonly memoryLimitBytes?: number | undefined
   /** Default: records are kept as they are. */
   readonly process?: Process | undefined

@@ -2,6 +2,7 @@
 // full; else the chunk itself, and a slab of the window's own for a section that goes over the end of one. For a CAR given as
 // bytes it is those bytes, opened step by step.
 import type { Ledger } from './ledger.ts'
+import { maxAddress } from './memory-blocks.ts'
 import { freeSlab, newSlab, noSlab, type Slab, slabOver } from './slab.ts'
 
 /** A big chunk is taken in steps of this size, so that a signal and other work are seen to in between. */
@@ -62,8 +63,8 @@ export class Window {
    */
   advance(sectionBytes: number, owner: SlabOwner | undefined): boolean {
     if (this.#whole) {
-      const step = Math.min(stepBytes, this.slab.bytes.length - this.to)
-      if (owner !== undefined && !this.#ledger.take(step)) return false
+      const step = Math.min(stepBytes, this.slab.bytes.length - this.to) // its addresses are those of the bytes
+      if (owner !== undefined && (this.to + step > maxAddress || !this.#ledger.take(step))) return false
       this.to += step
       return true
     }
