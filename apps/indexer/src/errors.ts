@@ -95,7 +95,7 @@ export const errorCodes = {
   TlsFailed: 'retry',
   /** The connection broke, or the body ended before its end. Asked again. */
   ConnectionLost: 'retry',
-  /** The host took the request and answered nothing in `headersTimeoutMs`. */
+  /** The host took the request and answered nothing in `headersTimeoutMs`, or nothing but informational answers (1xx). */
   HeadersTimeout: 'retry',
   /** The body stood still for `bodyIdleTimeoutMs`. */
   BodyStalled: 'retry',

@@ -1,7 +1,7 @@
 // One request on the wire: options in, status, headers and a body that is pulled chunk by chunk out.
 // In place of undici's `request`, whose Readable joins chunks that wait (a copy of most bytes) and was a sixth of what a tiny
 // repo costs. A body that is not pulled stops the host after `queueBytes`.
-import type { Dispatcher } from 'undici'
+import { type Dispatcher, errors } from 'undici'
 import { hearAbort, ignoreAbort } from './abort-listeners.ts'
 import type { HeaderMap } from './rate-limit.ts'
 
@@ -24,6 +24,8 @@ export interface RawBody {
 
 /** As much as one read of a socket gives, twice. */
 const queueBytes = 128 * 1024
+/** Answers below 200 before the one that counts. A host that sends hints sends one or two. */
+const maxInformational = 8
 
 /** An abort throws the signal's reason, here or from the body. */
 export function exchange(
@@ -31,7 +33,7 @@ export function exchange(
   options: Dispatcher.DispatchOptions,
   signal: AbortSignal | undefined,
 ): Promise<RawAnswer> {
-  const handler = new Exchange(signal)
+  const handler = new Exchange(options.headersTimeout ?? undefined, signal)
   dispatcher.dispatch(options, handler)
   return handler.answer
 }
@@ -39,14 +41,19 @@ export function exchange(
 class Exchange implements Dispatcher.DispatchHandler, RawBody {
   ended = false
   queuedBytes = 0
+  readonly #headersTimeoutMs: number | undefined
   readonly #signal: AbortSignal | undefined
   readonly #answer = Promise.withResolvers<RawAnswer>()
   readonly #queue: Uint8Array[] = []
   #controller: Dispatcher.DispatchController | undefined
   #failure: { error: unknown } | undefined
   #waiting: PromiseWithResolvers<Uint8Array | undefined> | undefined
+  #startedMs = 0
+  #informational = 0
+  #deadline: NodeJS.Timeout | undefined
 
-  constructor(signal: AbortSignal | undefined) {
+  constructor(headersTimeoutMs: number | undefined, signal: AbortSignal | undefined) {
+    this.#headersTimeoutMs = headersTimeoutMs
     this.#signal = signal
     if (signal !== undefined) hearAbort(signal, this.#fail)
   }
@@ -74,11 +81,25 @@ class Exchange implements Dispatcher.DispatchHandler, RawBody {
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
+    this.#startedMs = performance.now()
     if (this.#failure !== undefined) controller.abort(asError(this.#failure.error))
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: HeaderMap): void {
-    if (status >= 200) this.#answer.resolve({ status, headers, body: this })
+    if (status < 200) {
+      this.#hearInformational(status)
+    } else {
+      clearTimeout(this.#deadline)
+      this.#answer.resolve({ status, headers, body: this })
+    }
+  }
+
+  /** undici's own timeout begins anew with each informational answer, and would never come to its end. */
+  #hearInformational(status: number): void {
+    const giveUp = () => this.#fail(new errors.HeadersTimeoutError(`${this.#informational} times ${status}, no answer`))
+    if (++this.#informational > maxInformational) giveUp()
+    else if (this.#headersTimeoutMs !== undefined)
+      this.#deadline ??= setTimeout(giveUp, Math.max(1, this.#startedMs + this.#headersTimeoutMs - performance.now()))
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Uint8Array): void {
@@ -107,6 +128,7 @@ class Exchange implements Dispatcher.DispatchHandler, RawBody {
   readonly #fail = (error: unknown): void => {
     if (this.#failure !== undefined || this.ended) return
     this.#failure = { error }
+    clearTimeout(this.#deadline)
     this.#queue.length = 0
     this.queuedBytes = 0
     if (this.#signal !== undefined) ignoreAbort(this.#signal, this.#fail)

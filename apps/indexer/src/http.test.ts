@@ -39,6 +39,33 @@ describe('a host', () => {
     await expect(http.get(server.origin)).rejects.toMatchObject({ code: 'HeadersTimeout' })
   })
 
+  it('that sends informational answers in place of an answer is given up in time, however often they come', async () => {
+    const every = (ms: number) =>
+      startTestServer(({ socket }) => {
+        const timer = setInterval(() => socket.write('HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n'), ms)
+        socket.on('close', () => clearInterval(timer))
+      })
+    await using rare = await every(250)
+    await using frequent = await every(1)
+    await using http = openTestHttp()
+    await using patient = openTestHttp({ limits: { headersTimeoutMs: 60_000 } })
+    const startedMs = performance.now()
+    await expect(http.get(rare.origin)).rejects.toMatchObject({ code: 'HeadersTimeout' })
+    expect(performance.now() - startedMs).toBeLessThan(1800) // eight of them take 2,000
+    await expect(patient.get(frequent.origin)).rejects.toMatchObject({ code: 'HeadersTimeout' })
+    await until(() => rare.openSockets() + frequent.openSockets() === 0)
+  }, 10_000)
+
+  it('that sends a few informational answers first is heard, and may take its time for the body', async () => {
+    await using server = await startTestServer((_request, response) => {
+      for (let hints = 0; hints < 3; hints++) response.writeEarlyHints({ link: '</a>; rel=preload' })
+      response.write('begin')
+      setTimeout(() => response.end(', end'), 600)
+    })
+    await using http = openTestHttp({ limits: { bodyIdleTimeoutMs: 60_000, minimumRateWindowMs: 60_000 } })
+    expect((await readAll(await http.get(server.origin))).toString()).toBe('begin, end')
+  })
+
   it('that closes without an answer is lost', async () => {
     await using server = await startTestServer((request) => void request.socket.destroy())
     await using http = openTestHttp()
