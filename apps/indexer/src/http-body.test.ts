@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
+import { brotliCompressSync, constants, createZstdCompress, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { openTestHttp, readAll, startTestServer, trickle, until } from './http-test-server.ts'
 
@@ -59,6 +59,22 @@ describe('a body', () => {
     }
     await expect(reading()).rejects.toMatchObject({ code: 'CompressionBomb' })
     expect(bytes).toBeLessThanOrEqual(8 * 1024 ** 2)
+  })
+
+  it('in zstd may look back 8 MiB, as RFC 9659 says, and no further', async () => {
+    await using server = await startTestServer(({ url }, response) => {
+      const params = { [constants.ZSTD_c_windowLog]: Number(url?.slice(1)) }
+      const compressor = createZstdCompress({ params }) // a stream: it does not know that so little will come
+      response.writeHead(200, { 'content-encoding': 'zstd' })
+      compressor.pipe(response)
+      compressor.end(plain)
+    })
+    await using http = openTestHttp()
+    expect((await readAll(await http.get(`${server.origin}/23`))).equals(plain)).toBe(true)
+    for (const windowLog of [24, 27]) {
+      const reading = http.get(`${server.origin}/${windowLog}`).then(readAll)
+      await expect(reading.then(({ length }) => length)).rejects.toMatchObject({ code: 'BadEncoding' })
+    }
   })
 
   it('that never ends stops at the cap', async () => {

@@ -2,7 +2,7 @@
 // In: the bytes off the wire. Out: decoded chunks, not copied. Whoever stops iterating releases the connection.
 // Only time in which the consumer waits for the host counts against the host; a consumer that is busy costs it nothing.
 import { pipeline } from 'node:stream'
-import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
+import { constants, createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
 import { freeNow } from 'repo-stream'
 import { IndexerError } from './errors.ts'
 import type { RawBody } from './http-exchange.ts'
@@ -130,6 +130,9 @@ async function* countEncoded(raw: RawBody, meter: BodyMeter): AsyncGenerator<Uin
   }
 }
 
+/** 8 MiB, the most that RFC 9659 allows over HTTP. Node allows 128 MiB, and each body would hold as much outside of all budgets. */
+const zstdWindowLog = 23
+
 type Decoder = NonNullable<ReturnType<typeof decoderFor>>
 
 function decoderFor({ encoding, url }: BodyOptions) {
@@ -147,7 +150,7 @@ function decoderFor({ encoding, url }: BodyOptions) {
     case 'br':
       return createBrotliDecompress({ chunkSize })
     case 'zstd':
-      return createZstdDecompress({ chunkSize })
+      return createZstdDecompress({ chunkSize, params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog } })
   }
   throw new IndexerError('BadEncoding', `${new URL(url).host} answered in the encoding ${encoding}`, {
     details: { url, encoding },
