@@ -111,7 +111,7 @@ export const errorCodes = {
   HostRefused: 'retry',
   /** Not what was asked for: HTML, another content type, JSON of another shape. Often a parked domain or a proxy's page. */
   BadResponse: 'retry',
-  /** The body does not decode as its `content-encoding` says, wants more than 8 MiB of memory for it, or the encoding is unknown. */
+  /** The encoding of the body is unknown, it does not decode, a MiB of it decodes to nothing, or in zstd it looks back more than 8 MiB. */
   BadEncoding: 'retry',
   /** The host answered 400 or another 4xx to a correct request. `details.error` is its XRPC error. */
   XrpcRefused: 'fail-repo',

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { brotliCompressSync, constants, createZstdCompress, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
-import { openTestHttp, readAll, startTestServer, trickle, until } from './http-test-server.ts'
+import { openTestHttp, readAll, sendForEver, startTestServer, trickle, until } from './http-test-server.ts'
 
 describe('a body', () => {
   const plain = randomBytes(300_000)
@@ -77,13 +77,60 @@ describe('a body', () => {
     }
   })
 
+  const gzipHeader = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])
+  const emptyBlocks = Buffer.alloc(65_000, Buffer.from([0, 0, 0, 0xff, 0xff]))
+  const skippedFrame = Buffer.alloc(64 * 1024)
+  skippedFrame.writeUInt32LE(0x184d2a50, 0)
+  skippedFrame.writeUInt32LE(skippedFrame.length - 8, 4)
+  /** A literal block that holds one byte, between empty ones. */
+  const oneByte = Buffer.concat([Buffer.from([0, 1, 0, 0xfe, 0xff, 0x78]), ...Array<Buffer>(12).fill(emptyBlocks)])
+
+  it.each([
+    ['empty blocks', 'gzip', gzipHeader, emptyBlocks],
+    ['empty members', 'gzip', Buffer.alloc(0), Buffer.concat(Array(3200).fill(gzipSync('')))],
+    ['a name without end', 'gzip', Buffer.from([0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 255]), Buffer.alloc(65_536, 'name')],
+    ['frames to skip', 'zstd', Buffer.alloc(0), skippedFrame],
+  ])(
+    'that decodes to nothing is refused: %s',
+    async (_, encoding, begin, unit) => {
+      let sentBytes = 0
+      await using server = await startTestServer((_request, response) => {
+        response.writeHead(200, { 'content-encoding': encoding })
+        sendForEver(response, begin, () => {
+          sentBytes += unit.length
+          return unit
+        })
+      })
+      await using http = openTestHttp({ limits: { minimumRateWindowMs: 60_000 } })
+      await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code: 'BadEncoding' })
+      expect(sentBytes).toBeLessThan(64 * 1024 ** 2) // the buffers of two sockets hold a few MiB
+      await until(() => server.openSockets() === 0)
+    },
+    10_000,
+  )
+
+  it('that decodes to next to nothing stops when more was sent than the cap', async () => {
+    await using server = await startTestServer((_request, response) => {
+      response.writeHead(200, { 'content-encoding': 'gzip' })
+      sendForEver(response, gzipHeader, () => oneByte)
+    })
+    await using http = openTestHttp({ limits: { minimumRateWindowMs: 60_000 } })
+    const reading = http.get(server.origin, { maxBytes: 5_000_000 }).then(readAll)
+    await expect(reading).rejects.toMatchObject({ code: 'BodyTooBig' })
+  }, 10_000)
+
+  it('that decodes to next to nothing has its time, though there always is something to decode', async () => {
+    await using server = await startTestServer((_request, response) => {
+      response.writeHead(200, { 'content-encoding': 'gzip' })
+      sendForEver(response, gzipHeader, () => oneByte)
+    })
+    await using http = openTestHttp({ limits: { minimumRateWindowMs: 60_000, bodyTimeoutMs: 500 } })
+    await expect(http.get(server.origin).then(readAll)).rejects.toMatchObject({ code: 'BodyTooSlow' })
+  }, 10_000)
+
   it('that never ends stops at the cap', async () => {
     await using server = await startTestServer((_request, response) => {
-      const more = () => {
-        while (response.write(plain));
-      }
-      response.on('drain', more)
-      more()
+      sendForEver(response, plain, () => plain)
     })
     await using http = openTestHttp()
     await expect(http.get(server.origin, { maxBytes: 5_000_000 }).then(readAll)).rejects.toMatchObject({

@@ -110,8 +110,8 @@ type Chunk = Uint8Array | undefined
 /** Runs the body through `decoder`; the chunks that come out are pulled. */
 function decoded(raw: RawBody, decoder: Decoder, meter: BodyMeter): () => Promise<Chunk> {
   pipeline(countEncoded(raw, meter), decoder, () => undefined) // an error reaches the iterator below
-  // Bytes that are here and not decoded yet are ours to wait for, not the host's to send.
-  meter.decoding = () => raw.ended || raw.queuedBytes > 0 || decoder.writableLength > 0
+  // Bytes that are here and not decoded yet are ours to wait for, not the host's to send; unless nothing ever comes out of them.
+  meter.decoding = () => !meter.isSilent && (raw.ended || raw.queuedBytes > 0 || decoder.writableLength > 0)
   const chunks: AsyncIterator<unknown> = decoder[Symbol.asyncIterator]()
   return async () => {
     const { done, value } = await chunks.next()
@@ -125,7 +125,7 @@ async function* countEncoded(raw: RawBody, meter: BodyMeter): AsyncGenerator<Uin
   for (;;) {
     const chunk = await raw.next()
     if (chunk === undefined) return
-    meter.encodedBytes += chunk.length
+    meter.countEncoded(chunk.length)
     yield chunk
   }
 }
@@ -163,6 +163,7 @@ class BodyMeter {
   verdict: IndexerError | undefined
   decoding: () => boolean = () => false
   private decodedBytes = 0
+  private encodedBytesAtChunk = 0
   private waitingSince: number | undefined
   private waitedMs = 0
   private windowStartWaitedMs = 0
@@ -187,21 +188,43 @@ class BodyMeter {
     return arrived
   }
 
+  /** Of a body that is decoded: an empty block costs five bytes, and would be decoded for ever. */
+  countEncoded(bytes: number): void {
+    this.encodedBytes += bytes
+    const { maxBytes, limits, url } = this.options
+    if (this.encodedBytes - this.encodedBytesAtChunk > limits.maxSilentBytes) {
+      throw new IndexerError('BadEncoding', `${limits.maxSilentBytes} bytes decode to nothing`, {
+        details: { url, encodedBytes: this.encodedBytes, decodedBytes: this.decodedBytes },
+      })
+    }
+    if (this.encodedBytes > maxBytes + limits.maxSilentBytes) throw this.tooBig()
+  }
+
   countDecoded(bytes: number): void {
     this.decodedBytes += bytes
+    this.encodedBytesAtChunk = this.encodedBytes
     const { maxBytes, limits, url } = this.options
     const { decodedBytes, encodedBytes } = this
-    const details = { url, decodedBytes, encodedBytes }
-    if (decodedBytes > maxBytes) {
-      throw new IndexerError('BodyTooBig', `the body is larger than ${maxBytes} bytes`, { details })
-    }
+    if (decodedBytes > maxBytes) throw this.tooBig()
     if (decodedBytes > limits.expansionFreeBytes && decodedBytes > encodedBytes * limits.maxExpansion) {
+      const details = { url, decodedBytes, encodedBytes }
       throw new IndexerError('CompressionBomb', `${encodedBytes} bytes became ${decodedBytes}`, { details })
     }
   }
 
+  /** More came since the last decoded chunk than can be on its way through the decoder. */
+  get isSilent(): boolean {
+    return this.encodedBytes - this.encodedBytesAtChunk > this.options.limits.maxSilentBytes / 2
+  }
+
   stop(): void {
     clearInterval(this.timer)
+  }
+
+  private tooBig(): IndexerError {
+    const { maxBytes, url } = this.options
+    const details = { url, decodedBytes: this.decodedBytes, encodedBytes: this.encodedBytes }
+    return new IndexerError('BodyTooBig', `the body is larger than ${maxBytes} bytes`, { details })
   }
 
   private addWaiting(): void {

@@ -19,6 +19,8 @@ export const defaultHttpLimits = {
   maxExpansion: 100,
   /** Below this many decoded bytes any expansion is let pass. */
   expansionFreeBytes: 8 * 1024 ** 2,
+  /** Encoded bytes that may come without a decoded one. Decoders and the buffers before them hold back a quarter of it at most. */
+  maxSilentBytes: 1024 ** 2,
   /** A relay's 302 is one; a PDS behind a new name makes it two. */
   maxRedirects: 5,
   /** Sockets to one origin and of one thread, whatever the callers do: more than `--host-concurrency`, which decides. */

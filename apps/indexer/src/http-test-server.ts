@@ -100,3 +100,12 @@ export function trickle(response: ServerResponse, everyMs: number): void {
   const timer = setInterval(() => response.write('x'), everyMs)
   response.on('close', () => clearInterval(timer))
 }
+
+/** As fast as it is read. */
+export function sendForEver(response: ServerResponse, begin: Uint8Array, next: () => Uint8Array): void {
+  const more = () => {
+    while (response.write(next()));
+  }
+  response.on('drain', more)
+  if (response.write(begin)) more()
+}
