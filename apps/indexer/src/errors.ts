@@ -109,13 +109,13 @@ export const errorCodes = {
   HostError: 'retry',
   /** 401 or 403: the host does not serve us. Asked again rarely; `--contact` tells its operator whom to write to. */
   HostRefused: 'retry',
-  /** Not what was asked for: HTML, another content type, JSON of another shape. Often a parked domain or a proxy's page. */
+  /** Not what was asked for: HTML, another content type, JSON of another shape or with more in it than was asked for. Often a parked domain or a proxy's page. */
   BadResponse: 'retry',
   /** The encoding of the body is unknown, it does not decode, a MiB of it decodes to nothing, or in zstd it looks back more than 8 MiB. */
   BadEncoding: 'retry',
   /** The host answered 400 or another 4xx to a correct request. `details.error` is its XRPC error. */
   XrpcRefused: 'fail-repo',
-  /** The decoded body is larger than `maxBodyBytes`, 8 GiB (`http-limits.ts`); the largest known repos have about 1 GiB. */
+  /** Decoded, the body has more than `maxBodyBytes`, 8 GiB (the largest known repos: 1 GiB), or a listing's page more than its rows need. */
   BodyTooBig: 'fail-repo',
   /** A few bytes expanded into very many: a decompression bomb. */
   CompressionBomb: 'fail-repo',

@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto'
+import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { getRepoStatus, listHosts, listRepos, listReposByCollection } from './fetch-pages.ts'
 import type { FetchContext } from './fetch-xrpc.ts'
@@ -10,8 +12,10 @@ async function asking<Answer>(
   ask: (host: string, context: FetchContext) => Promise<Answer>,
 ): Promise<{ answer: Answer; asked: string[] }> {
   await using server = await startTestServer((_request, response) => {
-    response.writeHead(200, { 'content-type': 'application/json' })
-    response.end(typeof body === 'string' ? body : JSON.stringify(body))
+    const encoding = response.req.url?.includes('cursor=gzip') ? { 'content-encoding': 'gzip' } : {}
+    response.writeHead(200, { 'content-type': 'application/json', ...encoding })
+    const text = typeof body === 'string' ? body : JSON.stringify(body)
+    response.end('content-encoding' in encoding ? gzipSync(text) : text)
   })
   await using http = openTestHttp()
   return { answer: await ask(server.origin, { http }), asked: server.asked }
@@ -69,12 +73,74 @@ describe('listRepos', () => {
     })
   })
 
-  it('refuses a page larger than its cap', async () => {
-    const body = { repos: [], padding: 'x'.repeat(9 * 1024 ** 2) }
-    await expect(asking(body, (host, context) => listRepos({ host }, context))).rejects.toMatchObject({
-      code: 'BodyTooBig',
-    })
+  it('refuses a page larger than its cap, which depends on how many rows were asked for', async () => {
+    const body = { repos: [], padding: 'x'.repeat(3 * 1024 ** 2) }
+    const page = (limit: number) => asking(body, (host, context) => listRepos({ host, limit }, context))
+    await expect(page(1000)).rejects.toMatchObject({ code: 'BodyTooBig' })
+    expect((await page(3000)).answer.rows).toEqual([])
   })
+
+  it('refuses a page of a few bytes that expand into many', async () => {
+    const body = `{"repos":[{"did":"${did}"},${nested(500_000)}]}`
+    const page = asking(body, (host, context) => listRepos({ host, cursor: 'gzip' }, context))
+    await expect(page).rejects.toMatchObject({ code: 'CompressionBomb' })
+  })
+
+  it.each([
+    ['nests deeper than any listing', nested(500_000)],
+    ['nests a little deeper, in objects', `${'{"a":'.repeat(20)}1${'}'.repeat(20)}`],
+    ['nests behind a string that seems to go on', `"\\\\", ${nested(20)}`],
+    ['has more values than its rows can have', `[${'{},'.repeat(200_000)}0]`],
+    ['has more keys than its rows can have', JSON.stringify(Object.fromEntries(numbers(50_000).map((n) => [n, n])))],
+  ])('refuses to parse a page that %s', async (_, row) => {
+    const page = asking(`{"repos":[{"did":"${did}"},${row}]}`, (host, context) => listRepos({ host }, context))
+    await expect(page).rejects.toMatchObject({ code: 'BadResponse', message: expect.stringContaining('answered JSON') })
+  })
+
+  it('does not take what is in a string for nesting', async () => {
+    const status = `"${'['.repeat(50)}\\`
+    const { answer } = await asking({ repos: [{ did, status }, { did }] }, (host, context) =>
+      listRepos({ host }, context),
+    )
+    expect(answer.rows.map((row) => row.status)).toEqual([status, undefined])
+  })
+})
+
+describe('a page as full as it can be is read', () => {
+  const base32 = (length: number) => randomBytes(length).toString('hex').slice(0, length)
+
+  it.each(['plain', 'gzip'])('of listRepos, %s', async (cursor) => {
+    const repos = numbers(1000).map((n) => ({
+      did: n % 10 === 0 ? `did:web:${base32(60)}.a-long-name-of-a-host.example` : `did:plc:${base32(24)}`,
+      head: `bafyrei${base32(52)}`,
+      rev: base32(13),
+      active: n % 5 !== 0,
+      ...(n % 5 === 0 ? { status: 'deactivated' } : {}),
+      later: { fields: [{ of: ['a', 'protocol'] }, null, 1.5] },
+    }))
+    const { answer } = await asking({ cursor: '1', repos }, (host, context) =>
+      listRepos({ host, limit: 1000, cursor }, context),
+    )
+    expect(answer.rows.map((row) => row.did)).toEqual(repos.map((row) => row.did))
+    expect(answer.refused).toBe(0)
+  })
+
+  it.each(['plain', 'gzip'])('of listReposByCollection, %s', async (cursor) => {
+    const repos = numbers(10_000).map(() => ({ did: `did:plc:${base32(24)}` }))
+    const { answer } = await asking({ cursor: '1', repos }, (host, context) =>
+      listReposByCollection({ host, collection: 'app.bsky.feed.post', limit: 10_000, cursor }, context),
+    )
+    expect(answer.rows).toEqual(repos)
+  })
+
+  it.each(['plain', 'gzip'])(
+    'of a host that gives three times as many rows as it was asked for, %s',
+    async (cursor) => {
+      const repos = numbers(3000).map(() => ({ did: `did:plc:${base32(24)}`, head: 'bafy', rev: '3k', active: true }))
+      const { answer } = await asking({ repos }, (host, context) => listRepos({ host, limit: 1000, cursor }, context))
+      expect(answer.rows.length).toBe(3000)
+    },
+  )
 })
 
 it('listHosts reads names, counts and status, and refuses what is no name', async () => {
@@ -110,3 +176,11 @@ it('getRepoStatus reads an inactive account, and refuses the status of another',
   expect(answer).toEqual({ did, active: false, status: 'deactivated', rev: undefined })
   await expect(asking({ did: 'did:web:b.example', active: true }, ask)).rejects.toMatchObject({ code: 'BadResponse' })
 })
+
+function nested(depth: number): string {
+  return '['.repeat(depth) + ']'.repeat(depth)
+}
+
+function numbers(count: number): number[] {
+  return Array.from({ length: count }, (_, n) => n)
+}

@@ -3,7 +3,8 @@
 // `refused`; a page that is malformed is a `BadResponse`. Detecting cursors that repeat is the caller's.
 import { isDid } from './did-document.ts'
 import { IndexerError } from './errors.ts'
-import { askXrpc, type FetchContext, readJson } from './fetch-xrpc.ts'
+import { askXrpc, type FetchContext } from './fetch-xrpc.ts'
+import { readJson } from './http-json.ts'
 
 export interface PageRequest {
   /** The origin that is asked. */
@@ -74,7 +75,14 @@ export async function getRepoStatus(
   return { did, active: row.active, status: row.status, rev: row.rev }
 }
 
-/** 10,000 rows of 300 bytes are 3 MB; a page that is larger is an attack or a bug. */
+/** A row has 60 to 200 bytes, 11 parts and 3 levels. Hosts may add fields, and some give more rows than they were asked for. */
+const maxRowBytes = 1024
+const maxRowParts = 64
+const maxDepth = 16
+/** Beside the rows; of a page with few. */
+const freeBytes = 1024 ** 2
+const freeParts = 1000
+/** However many rows were asked for. */
 const maxPageBytes = 8 * 1024 ** 2
 /** More rows than any limit that we ask for. */
 const maxPageRows = 20_000
@@ -84,11 +92,14 @@ const maxCursorLength = 2048
 async function askJson(
   host: string,
   method: string,
-  parameters: Record<string, string | number | undefined>,
+  parameters: Record<string, string | number | undefined> & { limit?: number },
   context: FetchContext,
 ): Promise<unknown> {
+  const { limit = 1 } = parameters
+  const maxBytes = Math.min(maxPageBytes, freeBytes + limit * maxRowBytes)
   const request = { host, method, parameters, accept: 'application/json' }
-  return await readJson(await askXrpc(request, { ...context, maxBytes: maxPageBytes }))
+  const answer = await askXrpc(request, { ...context, maxBytes })
+  return await readJson(answer, { maxDepth, maxParts: freeParts + limit * maxRowParts })
 }
 
 function readPage<Row>(

@@ -76,19 +76,6 @@ export async function askXrpc(request: XrpcRequest, context: FetchContext): Prom
   return answer
 }
 
-/** JSON of at most `maxBytes`; anything else is a `BadResponse`. */
-export async function readJson(answer: HttpAnswer): Promise<unknown> {
-  const text = await readText(answer)
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new IndexerError('BadResponse', `${answer.url.host} answered something that is not JSON`, {
-      cause,
-      details: { url: answer.url.href, begins: text.slice(0, 200) },
-    })
-  }
-}
-
 function xrpcUrl({ host, method, parameters }: XrpcRequest): string {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(parameters)) if (value !== undefined) query.set(name, String(value))

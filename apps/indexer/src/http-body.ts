@@ -168,6 +168,8 @@ class BodyMeter {
   private waitedMs = 0
   private windowStartWaitedMs = 0
   private windowStartBytes = 0
+  /** Of a page that is parsed as a whole less is free than of a repo. */
+  private readonly freeBytes: number
   private readonly raw: RawBody
   private readonly options: BodyOptions
   private timer: NodeJS.Timeout | undefined
@@ -175,6 +177,7 @@ class BodyMeter {
   constructor(raw: RawBody, options: BodyOptions) {
     this.raw = raw
     this.options = options
+    this.freeBytes = Math.min(options.limits.expansionFreeBytes, options.maxBytes / 8)
   }
 
   /** A chunk that is already here is not waited for, and costs no timer. */
@@ -206,7 +209,7 @@ class BodyMeter {
     const { maxBytes, limits, url } = this.options
     const { decodedBytes, encodedBytes } = this
     if (decodedBytes > maxBytes) throw this.tooBig()
-    if (decodedBytes > limits.expansionFreeBytes && decodedBytes > encodedBytes * limits.maxExpansion) {
+    if (decodedBytes > this.freeBytes && decodedBytes > encodedBytes * limits.maxExpansion) {
       const details = { url, decodedBytes, encodedBytes }
       throw new IndexerError('CompressionBomb', `${encodedBytes} bytes became ${decodedBytes}`, { details })
     }

@@ -17,7 +17,7 @@ export const defaultHttpLimits = {
   maxBodyBytes: 8 * 1024 ** 3,
   /** Decoded over encoded bytes. CARs reach 3 to 6; a gzip bomb 1,000. */
   maxExpansion: 100,
-  /** Below this many decoded bytes any expansion is let pass. */
+  /** Below this many decoded bytes, or an eighth of what the caller lets pass, any expansion is let pass. */
   expansionFreeBytes: 8 * 1024 ** 2,
   /** Encoded bytes that may come without a decoded one. Decoders and the buffers before them hold back a quarter of it at most. */
   maxSilentBytes: 1024 ** 2,
