@@ -94,7 +94,8 @@ export class Bucket {
     const fromMs = Math.max(nowMs, this.dueMs)
     const toMs = fromMs + this.currentInterval(fromMs)
     // Where the spreading ends, a new window begins with all its requests.
-    const beyond = fromMs < this.slowUntilMs ? Math.max(toMs - this.slowUntilMs, 0) / (toMs - fromMs) : 0
+    const ends = fromMs < this.slowUntilMs && this.slowUntilMs < toMs
+    const beyond = ends ? (toMs - this.slowUntilMs) / (toMs - fromMs) : 0
     this.dueMs = beyond === 0 ? toMs : this.slowUntilMs + beyond * this.currentInterval(this.slowUntilMs)
   }
 

@@ -7,6 +7,7 @@ import type { RememberedHost, RememberedLimits } from './host-leases.ts'
 import type { Hosts } from './hosts.ts'
 import type { KnownPace } from './hosts-bucket.ts'
 import type { HostRow, RestoredHost } from './hosts-host.ts'
+import { longestWindowMs } from './rate-limit.ts'
 
 export interface HostsMemory extends AsyncDisposable {
   save(): Promise<void>
@@ -79,7 +80,7 @@ export function restored({ origin, coolUntil, limits }: Omit<RememberedHost, 'ho
 export function fromLimits({ limit, windowMs = 0, notBefore, slowed }: RememberedLimits): KnownPace {
   return {
     limit: windowMs > 0 ? limit : undefined,
-    windowMs,
+    windowMs: Math.min(windowMs, longestWindowMs),
     notBeforeMs: notBefore === undefined ? undefined : Date.parse(notBefore),
     slowed: slowed && { scale: slowed.scale, atMs: Date.parse(slowed.at) },
   }

@@ -120,3 +120,22 @@ test('paces listings by what the host says of them', async () => {
   await list(server.origin, 60, await openProcess())
   expect(performance.now() - startMs).toBeGreaterThan(1_000)
 })
+
+test.each(['10;w=86400', '1;w=1e14'])(
+  'one that allows less than one request in an hour (%s) is left to the next run',
+  async (policy) => {
+    const headers = { 'content-type': 'application/json', 'ratelimit-policy': policy }
+    await using server = await startTestServer(
+      (_request, response) => void response.writeHead(200, headers).end('{"repos":[]}'),
+    )
+    const process = await openProcess()
+    await list(server.origin, 1, process)
+    const dueAt = async () => (await database.pool.query('select due_at as at from host_turns')).rows[0].at.getTime()
+    await expect.poll(dueAt).toBeGreaterThan(Date.now() + 3_600_000)
+    const firstDueAt = await dueAt()
+    for (const asker of [process, process, await openProcess()])
+      await expect(list(server.origin, 1, asker)).rejects.toMatchObject({ code: 'RateLimited' })
+    expect(server.asked).toHaveLength(1)
+    expect(await dueAt()).toBe(firstDueAt) // or runs that look again often would never ask it again
+  },
+)

@@ -5,8 +5,8 @@ import { IndexerError } from './errors.ts'
 import type { FetchContext } from './fetch-xrpc.ts'
 import type { Hosts } from './hosts.ts'
 import { asLimits, fromLimits } from './hosts-memory.ts'
-import { maxDelayMs } from './retry-policy.ts'
 import type { State } from './state.ts'
+import { longestTurnMs } from './state-turns.ts'
 
 export interface OtherTurnsOptions {
   signal: AbortSignal
@@ -58,10 +58,12 @@ class OtherTurns {
 
   async wait(origin: string): Promise<void> {
     await this.#firstAnswer(origin)
-    await this.#sleep(await this.#reserve(origin))
+    const waitMs = await this.#reserve(origin)
+    if (waitMs > longestTurnMs) throw leftAlone(origin, waitMs)
+    await this.#sleep(waitMs)
     // Our own requests obey a cool-down and what an answer has said meanwhile.
     for (let next = this.#hosts.nextOther(origin); 'waitMs' in next; next = this.#hosts.nextOther(origin)) {
-      if (next.waitMs !== undefined && next.waitMs > maxDelayMs) throw leftAlone(origin, next.waitMs)
+      if (next.waitMs !== undefined && next.waitMs > longestTurnMs) throw leftAlone(origin, next.waitMs)
       // Looked at again after a minute at the latest: what is known of a host may change while we wait.
       await this.#sleep(Math.min(next.waitMs ?? longestWaitMs, longestWaitMs))
     }

@@ -5,6 +5,7 @@ import { IndexerError } from './errors.ts'
 import { createHosts, type Hosts, type HostsOptions } from './hosts.ts'
 import { Heap } from './hosts-heap.ts'
 import { unpacedHosts } from './hosts-limits.ts'
+import { readRateLimit } from './rate-limit.ts'
 
 const a = 'https://a.example'
 const b = 'https://b.example'
@@ -138,6 +139,40 @@ describe('the scheduler', () => {
     hosts.seen({ origin: b, kind: 'other', status: 429, rateLimit: { retryAfterMs: 30_000 }, requestedAtMs: 0 })
     expect(hosts.next()).toEqual({ origin: b })
     expect(hosts.nextOther(b)).toEqual({ waitMs: 31_000 })
+  })
+
+  const day = 86_400_000
+  it.each<Record<string, string>>([
+    { 'ratelimit-policy': '1;w=31536000' },
+    { 'ratelimit-policy': '1;w=1e306' },
+    { 'ratelimit-policy': '0.001;w=1e14' },
+    {
+      'ratelimit-policy': `${'1'.padEnd(308, '0')};w=60`,
+      'ratelimit-remaining': '1'.padEnd(300, '0'),
+      'ratelimit-reset': '60',
+    },
+    { 'ratelimit-policy': '1000000000;w=0.002', 'ratelimit-remaining': '100000000', 'ratelimit-reset': '1' },
+    { 'ratelimit-policy': '1;w=1e-320', 'ratelimit-remaining': '0', 'ratelimit-reset': '1e400' },
+  ])('takes no header for a reason to wait for ever, or to hold up the others (%#)', (headers) => {
+    const { hosts, clock } = open()
+    clock.ms = Date.now()
+    hosts.setWork(a, 10)
+    for (let request = 0; request < 3; request++) {
+      const turn = hosts.next()
+      if ('waitMs' in turn) break
+      const rateLimit = readRateLimit(headers, clock.ms)
+      hosts.seen({ origin: a, kind: 'repo', status: 200, rateLimit, requestedAtMs: clock.ms })
+      hosts.finished(a, 'ok')
+    }
+    let next = hosts.next()
+    for (let waits = 0; waits < 3 && 'waitMs' in next; waits++) {
+      expect(next.waitMs).toBeLessThanOrEqual(2.02 * day)
+      clock.ms += next.waitMs ?? Number.NaN
+      next = hosts.next()
+    }
+    expect(next).toEqual({ origin: a })
+    hosts.setWork(b, 10)
+    expect(hosts.next()).toMatchObject({ origin: expect.any(String) })
   })
 
   it('counts what other hosts redirect to a host, so that its limit holds', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { maxRetryAfterMs, readRateLimit } from './rate-limit.ts'
+import { longestWindowMs, maxRetryAfterMs, readRateLimit } from './rate-limit.ts'
 
 const nowMs = Date.parse('2026-01-01T00:00:00Z')
 const hostSeconds = nowMs / 1000
@@ -55,6 +55,13 @@ describe('readRateLimit', () => {
     const date = new Date(nowMs + 90_000).toUTCString()
     expect(readRateLimit({ 'retry-after': date }, nowMs)).toEqual({ retryAfterMs: 90_000 })
     expect(readRateLimit({ 'retry-after': 'soon' }, nowMs)).toEqual({})
+  })
+
+  it.each(['86401', '31536000', '1e14', '1e306'])('believes no window longer than a day: w=%s', (seconds) => {
+    expect(readRateLimit({ 'ratelimit-policy': `10;w=${seconds}` }, nowMs)).toEqual({
+      limit: 10,
+      windowMs: longestWindowMs,
+    })
   })
 
   it('believes neither a past, nor years, nor nonsense', () => {

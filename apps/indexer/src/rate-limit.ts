@@ -20,6 +20,8 @@ export type HeaderMap = Readonly<Record<string, string | string[] | undefined>>
 
 /** Nobody is believed who asks for more than a day of silence; hosts have sent years. */
 export const maxRetryAfterMs = 24 * 3600_000
+/** Nor who states a longer window: the pace would be one of days or years between two requests. */
+export const longestWindowMs = 24 * 3600_000
 
 export function readRateLimit(headers: HeaderMap, nowMs: number): RateLimit {
   const combined = text(headers, 'ratelimit') ?? ''
@@ -28,7 +30,7 @@ export function readRateLimit(headers: HeaderMap, nowMs: number): RateLimit {
   const remaining = number(headers, 'remaining') ?? parameter(combined, 'remaining') ?? parameter(combined, 'r')
   const reset = number(headers, 'reset') ?? parameter(combined, 'reset') ?? parameter(combined, 't')
   const windowSeconds = parameter(policy, 'w') ?? 0
-  const windowMs = windowSeconds > 0 ? windowSeconds * 1000 : undefined
+  const windowMs = windowSeconds > 0 ? Math.min(windowSeconds * 1000, longestWindowMs) : undefined
   const retryAfter = text(headers, 'retry-after')
   const needsClock = reset !== undefined || retryAfter !== undefined
   const hostNowMs = needsClock ? hostClock(text(headers, 'date'), nowMs) : nowMs
