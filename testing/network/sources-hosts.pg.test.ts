@@ -92,6 +92,21 @@ describe('hosts that misbehave', () => {
     },
   )
 
+  test('a relay that names the same hosts for ever is left, after the hosts that it has named are listed', async () => {
+    let pages = 0
+    network.intercept = async (request, role) => {
+      if (role.kind !== 'relay' || request.method !== 'com.atproto.sync.listHosts') return undefined
+      if (++pages > 1000) return json(500, {})
+      const reply = await network.handle({ ...request, params: new URLSearchParams() }, role)
+      return json(200, { ...JSON.parse(String(reply.body)), cursor: String(pages) })
+    }
+    expect((await crawl(['hosts'])).exitCode).toBe(75)
+    expect(pages).toBeLessThan(200)
+    await expectDone(active())
+    const { rows } = await database.pool.query(`select count(*)::int as left from sources where finished_at is null`)
+    expect(rows).toEqual([{ left: 0 }]) // the next run lists all of them again
+  })
+
   test('a cursor that a host no longer knows begins its listing anew', async () => {
     await crawl(['hosts'])
     await database.pool.query(`update sources set finished_at = null, cursor = 'nonsense' where name like 'host http%'`)

@@ -4,7 +4,7 @@
 import { CursorWatch } from './cursor-watch.ts'
 import { readOrigin } from './did-document.ts'
 import type { DiscoverContext, Source } from './discover.ts'
-import { errorClass } from './errors.ts'
+import { errorClass, IndexerError } from './errors.ts'
 import { type ListedHost, listHosts, listRepos } from './fetch-pages.ts'
 import type { FetchContext } from './fetch-xrpc.ts'
 import { withRetries } from './retry-policy.ts'
@@ -27,6 +27,8 @@ export interface HostsContext extends DiscoverContext {
 const pageLimit = 1000
 /** The network has some thousands; a relay that names more than this is left there. */
 const maxHosts = 50_000
+/** Pages that name nobody new, after which a relay is taken to repeat itself, whatever its cursors say. */
+const maxStalePages = 100
 /** Listed at the same time: each goes at its own pace, and most wait for theirs. A page of each is 300 KB at most. */
 const hostsAtOnce = 64
 /** Pages that are written at the same time: connections are for the rows of repos as well. */
@@ -47,13 +49,13 @@ export function hostSource(origin: string, fetch: FetchContext): Source {
   }
 }
 
-/** Throws when the relay cannot say which hosts there are, or what stops a run. */
+/** Throws when the relay cannot say which hosts there are (`ListingEndless`: after those that it named are listed), or what stops a run. */
 export async function discoverHosts(source: HostsSource, context: HostsContext): Promise<void> {
   const { state, log, progress } = context
   await state.readSource(source.name)
   const pass = { source: source.name, cursor: undefined, repos: [] }
   await state.commitPage({ ...pass, finished: false }) // a pass begins, or the one that was interrupted goes on
-  const known = await readHosts(source, context)
+  const { sources: known, isEndless } = await readHosts(source, context)
   const names = known.map(({ name }) => name)
   const finished = await state.finishedSources(names, source.name)
   const hosts = { listed: finished.size, unreachable: 0, known: known.length }
@@ -63,16 +65,24 @@ export async function discoverHosts(source: HostsSource, context: HostsContext):
   await state.commitPage({ ...pass, finished: true })
   if (hosts.unreachable > 0)
     log.warn({ source: source.name, ...hosts, codes }, 'hosts could not be listed; the next run tries again')
+  if (!isEndless) return
+  const message = `${source.relay} names the same ${known.length} hosts again and again`
+  throw new IndexerError('ListingEndless', message, { details: { source: source.name, hosts: known.length } })
 }
 
 /** Those with the most accounts first, for they take longest. */
-async function readHosts(source: HostsSource, { retry, signal, log }: DiscoverContext): Promise<Source[]> {
+async function readHosts(
+  source: HostsSource,
+  { retry, signal, log }: DiscoverContext,
+): Promise<{ sources: Source[]; isEndless: boolean }> {
   const { relay, fetch, except } = source
   const accountsOf = new Map<string, number>()
   const watch = new CursorWatch()
   let cursor: string | undefined
   let left = 0
+  let stalePages = 0
   do {
+    const before = accountsOf.size
     const onRetry = (err: unknown, delayMs: number) =>
       log.warn({ err, source: source.name, delayMs }, 'listing failed, will be tried again')
     const ask = () => listHosts({ host: relay, limit: pageLimit, cursor }, fetch)
@@ -84,13 +94,15 @@ async function readHosts(source: HostsSource, { retry, signal, log }: DiscoverCo
         accountsOf.set(origin, Math.max(host.accountCount ?? 0, accountsOf.get(origin) ?? 0)) // in two spellings, perhaps
     }
     left += page.refused
+    if (accountsOf.size === before) stalePages++
     cursor = page.rows.length === 0 || left > maxHosts ? undefined : page.cursor
-  } while (cursor !== undefined && !watch.repeats(cursor))
+  } while (cursor !== undefined && stalePages <= maxStalePages && !watch.repeats(cursor))
   if (left > 0)
     log.warn({ source: source.name, hosts: left }, 'hosts that are banned, or named as none can be, were left out')
-  return [...accountsOf]
+  const sources = [...accountsOf]
     .sort(([, a], [, b]) => b - a)
     .map(([origin, accounts]) => ({ ...hostSource(origin, fetch), maxEntries: maxEntries(accounts) }))
+  return { sources, isEndless: stalePages > maxStalePages }
 }
 
 /** Relays take names without a port from strangers; a port would let them point us at services that are no hosts. */

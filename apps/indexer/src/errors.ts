@@ -53,7 +53,7 @@ export const errorCodes = {
   EmbeddedDatabaseFailed: 'stop-run',
   /** The servers of `demo` did not start; the message says why. */
   DemoFailed: 'stop-run',
-  /** The listing has given more entries than it can have, so it repeats itself or invents accounts. The next run goes on behind them. */
+  /** The listing has given more entries than it can have, so it repeats itself or invents accounts; the next run goes on behind them. Or a relay names the same hosts again and again. */
   ListingEndless: 'fail-repo',
 
   // What a repo turned out to be: index-repo.ts.
