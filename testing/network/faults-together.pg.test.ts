@@ -79,6 +79,30 @@ describe('behind a redirect', () => {
   })
 })
 
+test('a host that redirects to another one gets it no request; who has moved there is fetched by its document', async () => {
+  const here = active().filter(({ pds }) => pds === 0)
+  const [moved, ...others] = here
+  if (!moved || others.length < 5) throw new Error('a host with six accounts')
+  const askedAt = new Map<string | null, Set<number>>()
+  network.intercept = (request, role): Reply | undefined => {
+    if (role.kind !== 'pds' || request.method !== 'com.atproto.sync.getRepo') return undefined
+    const did = request.params.get('did')
+    askedAt.set(did, (askedAt.get(did) ?? new Set()).add(role.index))
+    if (role.index !== 0) return undefined
+    network.migrate(moved, 1) // resolved at the old host
+    return { status: 302, headers: { location: `${network.pdsUrls[1]}/xrpc/com.atproto.sync.getRepo?did=${did}` } }
+  }
+  expect(await crawl({ verify: 'full' })).toBe(0)
+  for (const { did } of others) expect(askedAt.get(did) ?? new Set([0]), did).toEqual(new Set([0]))
+  const outcomes = await readOutcomes(database)
+  for (const { did } of others)
+    expect(outcomes.get(did)).toMatchObject({
+      state: 'failed',
+      code: expect.stringMatching(/^(RedirectElsewhere|HostDead)$/),
+    })
+  await expectOthersDone(others) // with the one that has moved
+})
+
 test('a host that fails until it cools down, and then has an endless repo, costs that repo alone', async () => {
   const [account, ...others] = active().filter(({ pds }) => pds === 1)
   if (!account || others.length < 5) throw new Error('a host with six accounts')

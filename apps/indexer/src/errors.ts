@@ -123,6 +123,8 @@ export const errorCodes = {
   TooManyRedirects: 'fail-repo',
   /** A redirect to something other than https. `--allow-private-hosts` permits http. */
   RedirectRefused: 'fail-repo',
+  /** The host redirects to another one for a repo, and the DID document, asked anew, still names the first. Not followed, for no turn was taken there. */
+  RedirectElsewhere: 'retry',
   /** A host, or where it redirects to, has a private, loopback or reserved address. `--allow-private-hosts` permits it. */
   AddressRefused: 'fail-repo',
   /** A host that is no usable https origin. `--allow-private-hosts` permits http. */

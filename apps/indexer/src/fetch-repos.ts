@@ -153,10 +153,13 @@ async function settle(claim: ClaimedRepo, error: unknown, context: FetchContext)
   const attempts = claim.attempts + 1
   const failure = { claim, code, message }
   if (kind !== 'gone') log.warn({ did: claim.did, host: claim.host, attempts, code, reason: message }, `repo: ${kind}`)
-  if (kind === 'gone') {
+  if (kind === 'gone' || code === 'RedirectElsewhere') {
     const moved = await movedElsewhere(claim, context)
-    if (moved instanceof IndexerError) await settle(claim, moved, context)
-    else if (!moved) await state.goneRepos([failure])
+    if (moved instanceof IndexerError) return await settle(claim, moved, context)
+    if (moved) return
+  }
+  if (kind === 'gone') {
+    await state.goneRepos([failure])
   } else if (kind === 'retry' && attempts < retry.maxAttempts) {
     await state.retryRepos([{ ...failure, retryAt: retryAt(attempts, retry, error) }])
   } else {
@@ -165,7 +168,7 @@ async function settle(claim: ClaimedRepo, error: unknown, context: FetchContext)
 }
 
 /**
- * An account that its host does not serve may have moved: its DID document says where to. Then it waits there. Gives why the
+ * An account that its host does not serve, or redirects, may have moved: its DID document says where to. Then it waits there. Gives why the
  * directory could not be asked: until it can, nobody is taken for gone, for the rows of deleted accounts are removed.
  */
 async function movedElsewhere(claim: ClaimedRepo, context: FetchContext): Promise<boolean | IndexerError> {

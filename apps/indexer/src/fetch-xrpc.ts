@@ -53,6 +53,8 @@ export async function askXrpc(request: XrpcRequest, context: FetchContext): Prom
     maxBytes,
     onBytes,
     freesChunks: kind === 'repo' && freesChunks,
+    // Hosts are strangers: one would have us ask another as fast as it allows itself to be asked.
+    staysAtOrigin: kind === 'repo',
     onResponse: ({ url, status, headers }) => {
       rateLimit = readRateLimit(headers, Date.now())
       onResponse?.({

@@ -83,19 +83,29 @@ describe('fetchRepo', () => {
     await expect(fetchFrom(serve, { maxBytes: 100_000 })).rejects.toMatchObject({ code: 'BodyTooBig' })
   })
 
-  it('follows a relay to the PDS and reports both', async () => {
-    await using pds = await startTestServer((_request, response) => {
-      response.writeHead(200, { 'content-type': 'application/vnd.ipld.car', 'ratelimit-limit': '6000' }).end(car)
-    })
+  it('follows a redirect within its host and reports both answers', async () => {
     const { bytes, seen } = await fetchFrom((request, response) => {
-      response.writeHead(302, { location: pds.origin + request.url, 'ratelimit-limit': '50' }).end()
+      if (request.url?.endsWith('&here')) response.writeHead(200, { 'ratelimit-limit': '6000' }).end(car)
+      else response.writeHead(302, { location: `${request.url}&here`, 'ratelimit-limit': '50' }).end()
     })
     expect(bytes.equals(car)).toBe(true)
     expect(seen.map(({ kind, status, rateLimit }) => ({ kind, status, rateLimit }))).toEqual([
       { kind: 'repo', status: 302, rateLimit: { limit: 50 } },
       { kind: 'repo', status: 200, rateLimit: { limit: 6000 } },
     ])
-    expect(seen[1]?.origin).toBe(pds.origin)
+  })
+
+  it('is not led to another host, where no turn was taken', async () => {
+    await using other = await startTestServer((_request, response) => void response.end(car))
+    const seen: ResponseSeen[] = []
+    const redirect = (request: IncomingMessage, response: ServerResponse) =>
+      void response.writeHead(302, { location: other.origin + request.url }).end()
+    await expect(fetchFrom(redirect, { onResponse: (one) => seen.push(one) })).rejects.toMatchObject({
+      code: 'RedirectElsewhere',
+      details: { to: other.origin },
+    })
+    expect(other.asked).toEqual([])
+    expect(seen).toHaveLength(1)
   })
 })
 

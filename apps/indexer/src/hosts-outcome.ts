@@ -34,6 +34,7 @@ const failedCodes = new Set<string>([
   'HostInvalid',
   'AddressRefused',
   'RedirectRefused',
+  'RedirectElsewhere',
   'TooManyRedirects',
   'BadResponse',
   'BadEncoding',

@@ -34,6 +34,8 @@ export interface GetOptions {
   maxBytes?: number | undefined
   /** From request to headers; `limits.headersTimeoutMs` by default. */
   headersTimeoutMs?: number | undefined
+  /** A redirect to another origin is a `RedirectElsewhere`: nothing is sent there. */
+  staysAtOrigin?: boolean | undefined
   /** Called once per hop, redirects included, as soon as its headers are here. */
   onResponse?: (hop: { url: URL; status: number; headers: HeaderMap }) => void
   /** Told of every decoded chunk of the body. */
@@ -95,7 +97,9 @@ export function openHttp(options: HttpOptions): Http {
       }
       await passOver(raw)
       if (hop >= limits.maxRedirects) throw tooManyRedirects(target, url)
-      url = checkedUrl(new URL(location, url), allowPrivateHosts, 'RedirectRefused')
+      const next = checkedUrl(new URL(location, url), allowPrivateHosts, 'RedirectRefused')
+      if (getOptions.staysAtOrigin && next.origin !== url.origin) throw redirectElsewhere(url, next)
+      url = next
     }
   }
 
@@ -170,6 +174,11 @@ function redirectOf(status: number, headers: HeaderMap): string | undefined {
   if (![301, 302, 303, 307, 308].includes(status)) return undefined
   const location = headerText(headers.location)
   return location !== undefined && URL.canParse(location, 'https://base.invalid') ? location : undefined
+}
+
+function redirectElsewhere(from: URL, to: URL): IndexerError {
+  const details = { url: from.href, to: to.origin }
+  return new IndexerError('RedirectElsewhere', `${from.host} redirects to ${to.host}`, { details })
 }
 
 function tooManyRedirects(target: string | URL, last: URL): IndexerError {
