@@ -4,6 +4,7 @@ import { Bucket, type KnownPace } from './hosts-bucket.ts'
 import { Health, type HostState } from './hosts-health.ts'
 import type { Heap } from './hosts-heap.ts'
 import { type HostLimits, otherShare } from './hosts-limits.ts'
+import { Turnover } from './hosts-turnover.ts'
 
 export interface HostRow extends KnownPace {
   origin: string
@@ -35,6 +36,7 @@ export interface Host {
   readonly repo: Bucket
   readonly other: Bucket
   readonly health: Health
+  readonly turnover: Turnover
   /** For the heaps. */
   place: number
   heap: Heap<Host> | undefined
@@ -44,7 +46,7 @@ export interface Host {
   short: boolean
 }
 
-export function createHost(origin: string, limits: HostLimits): Host {
+export function createHost(origin: string, limits: HostLimits, slots: number): Host {
   return {
     origin,
     waiting: 0,
@@ -53,6 +55,7 @@ export function createHost(origin: string, limits: HostLimits): Host {
     repo: new Bucket(limits),
     other: new Bucket({ ...limits, defaultRequests: limits.defaultRequests / otherShare }),
     health: new Health(limits),
+    turnover: new Turnover(limits, slots),
     place: -1,
     heap: undefined,
     readyAtMs: 0,

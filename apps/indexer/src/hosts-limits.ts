@@ -2,6 +2,7 @@
 // with its reason.
 import type { PaceLimits } from './hosts-bucket.ts'
 import type { HealthLimits } from './hosts-health.ts'
+import type { TurnoverLimits } from './hosts-turnover.ts'
 
 export const defaultHostLimits = {
   /** What the reference PDS allows for getRepo: 6,000 in 5 minutes. */
@@ -33,11 +34,15 @@ export const defaultHostLimits = {
   /** A host that was dead for an hour is found alive at most 72 seconds late. */
   coolShare: 0.02,
   struggleShare: 0.3,
+  /** Four hosts that trickle have all slots, one alone not. */
+  slowShare: 0.25,
+  /** Six times what the slowest hosts need for most repos; longer downloads are huge ones, which have a lane of their own. */
+  slowMs: 30_000,
   /** Downloads that may sit in the lane for huge repos, where they take no slot of their host. */
   hugeLane: 16,
   /** Hosts remembered. Strangers name hosts: idle ones are forgotten past this. */
   maxHosts: 20_000,
-} satisfies PaceLimits & HealthLimits & Record<string, number>
+} satisfies PaceLimits & HealthLimits & TurnoverLimits & Record<string, number>
 
 /** The reference PDS allows half as many requests for everything else together as for getRepo. */
 export const otherShare = 2

@@ -28,6 +28,16 @@ const answered = (hosts: Hosts, origin: string) => {
   hosts.finished(origin, 'ok')
 }
 
+/** One whose answers are quick: it may have all slots then. */
+const answerQuickly = (hosts: Hosts, origin: string) => {
+  hosts.setWork(origin, 1)
+  for (let turn = 0; turn < 256; turn++) {
+    expect(hosts.next()).toEqual({ origin })
+    answered(hosts, origin)
+  }
+  hosts.setWork(origin, 0)
+}
+
 describe('the scheduler', () => {
   const firstSeed = Number(process.env.SEED ?? 1)
   it.each([0, 1, 2, 3, 4, 5, 6, 7])(
@@ -47,6 +57,7 @@ describe('the scheduler', () => {
   it('gives no turn when nobody has work, and none past the limit in flight', () => {
     const { hosts, take } = open({ maxInFlight: 7, limits: unpacedHosts })
     expect(hosts.next()).toEqual({ waitMs: undefined })
+    answerQuickly(hosts, a)
     hosts.setWork(a, 100)
     expect(take()).toHaveLength(7)
     expect(hosts.next()).toEqual({ waitMs: undefined })
@@ -70,16 +81,42 @@ describe('the scheduler', () => {
     hosts.setWork(a, 1000)
     expect(take()).toHaveLength(20)
     answered(hosts, a)
-    expect(take()).toHaveLength(256 - 19)
+    expect(take()).toHaveLength(64 - 19)
+  })
+
+  it('gives a host all slots while its answers are quick, and a quarter when it keeps them', () => {
+    const { hosts, clock, take } = open({ limits: unpacedHosts })
+    answerQuickly(hosts, a)
+    hosts.setWork(a, 1000)
+    expect(take()).toHaveLength(256)
+    for (let turn = 0; turn < 256; turn++) hosts.finished(a, 'ok')
+    clock.ms += 120_000
+    hosts.setWork(a, 1000)
+    expect(take()).toHaveLength(64)
+  })
+
+  it('keeps three quarters of the slots for the others when a host that has answered trickles', () => {
+    const { hosts, clock, take } = open()
+    hosts.setWork(a, 5000)
+    hosts.next()
+    hosts.finished(a, 'ok')
+    let kept = 0
+    for (; clock.ms < 60_000; clock.ms += 50) kept += take().length
+    expect(kept).toBe(64)
+    hosts.setWork(b, 5000)
+    let done = 0
+    for (; clock.ms < 90_000; clock.ms += 2) {
+      const turns = take()
+      expect(turns).not.toContain(a)
+      for (const origin of turns) hosts.finished(origin, 'ok')
+      done += turns.length
+    }
+    expect(done).toBeGreaterThan(580) // 20 a second
   })
 
   it('shares half of the slots evenly, however much work one host has', () => {
     const { hosts, take } = open({ maxInFlight: 100, limits: unpacedHosts })
-    for (const origin of [a, b]) {
-      hosts.setWork(origin, 1)
-      hosts.next()
-      answered(hosts, origin)
-    }
+    for (const origin of [a, b]) answerQuickly(hosts, origin)
     hosts.setWork(a, 1_000_000)
     hosts.setWork(b, 1000)
     const turns = take()

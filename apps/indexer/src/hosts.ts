@@ -157,6 +157,7 @@ class Scheduler {
       host.inFlight--
     }
     const outcome = turnOutcome(result)
+    if (outcome !== 'unused') host.turnover.ended(nowMs)
     if (outcome === 'unused') host.repo.putBack(nowMs)
     else if (outcome === 'answered') host.health.succeeded(host.inFlight)
     else if (outcome === 'failed') host.health.failed(host.inFlight, nowMs)
@@ -197,7 +198,7 @@ class Scheduler {
   private file(host: Host, nowMs: number): void {
     host.heap?.remove(host)
     host.heap = undefined
-    if (host.waiting === 0 || host.inFlight >= host.health.allowed()) return
+    if (host.waiting === 0 || host.inFlight >= Math.min(host.health.allowed(), host.turnover.allowed(nowMs))) return
     host.readyAtMs = Math.max(host.repo.readyAt(nowMs), host.health.coolUntilMs)
     host.remainingMs = (host.waiting * 1000) / host.repo.requestsPerSecond(nowMs)
     host.short = host.inFlight < Math.max(1, this.maxInFlight / 2 / this.hostsWithWork)
@@ -209,7 +210,7 @@ class Scheduler {
     const known = this.hosts.get(origin)
     if (known) return known
     if (this.hosts.size >= this.limits.maxHosts) this.forgetIdle()
-    const host = createHost(origin, this.limits)
+    const host = createHost(origin, this.limits, this.maxInFlight)
     this.hosts.set(origin, host)
     return host
   }
