@@ -8,7 +8,7 @@ import { getRepoStatus } from './fetch-pages.ts'
 import type { FetchContext } from './fetch-xrpc.ts'
 import type { Log } from './log.ts'
 import type { Resolver } from './resolve.ts'
-import { type RetryPolicy, withRetries } from './retry-policy.ts'
+import { type RetryPolicy, whenAskable, withRetries } from './retry-policy.ts'
 import type { State } from './state.ts'
 import { statusOf } from './state-outcomes.ts'
 import type { UnlistedAnswer, UnlistedHost, UnlistedRepo } from './state-unlisted.ts'
@@ -116,7 +116,7 @@ function isUnknownMethod(error: unknown): boolean {
 /** undefined: it has none that names a host, so the one we know is asked. Throws when it could not be asked for. */
 async function documentOf(did: string, { resolver, signal }: UnlistedContext): Promise<Identity | undefined> {
   try {
-    return await resolver.resolve(did, { refresh: true, signal })
+    return await whenAskable(() => resolver.resolve(did, { refresh: true, signal }), signal)
   } catch (error) {
     if (error instanceof IndexerError && !signal.aborted && errorClass(error) !== 'retry') return undefined
     throw error

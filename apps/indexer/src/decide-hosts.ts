@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { errorClass } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Resolver } from './resolve.ts'
+import { whenAskable } from './retry-policy.ts'
 import type { State } from './state.ts'
 import type { HostClaim, HostDecision } from './state-host-claims.ts'
 import { Slots } from './write-slots.ts'
@@ -49,7 +50,8 @@ export async function decideHosts(context: DecideContext): Promise<void> {
 
 async function ask(claim: HostClaim, { resolver, signal, log }: DecideContext): Promise<HostDecision | undefined> {
   try {
-    return { claim, identity: await resolver.resolve(claim.did, { refresh: true, signal }) }
+    const resolve = () => resolver.resolve(claim.did, { refresh: true, signal })
+    return { claim, identity: await whenAskable(resolve, signal) }
   } catch (error) {
     const kind = errorClass(error)
     if (signal.aborted || kind === undefined || kind === 'stop-run') throw error

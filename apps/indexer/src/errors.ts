@@ -139,7 +139,7 @@ export const errorCodes = {
   RepoSuspended: 'gone',
 
   // From DID to host and key: resolve.ts.
-  /** Every PLC directory failed to answer. The DID is asked for again later. */
+  /** Every PLC directory failed to answer, or wants to be left alone for now. The DID is asked for again later. */
   PlcUnavailable: 'retry',
   /** The text is no DID of a method that atproto uses (plc, web). */
   DidInvalid: 'fail-repo',

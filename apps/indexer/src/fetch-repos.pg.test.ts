@@ -3,7 +3,7 @@ import { IndexerError } from './errors.ts'
 import { fetchRepos } from './fetch-repos.ts'
 import { createHosts } from './hosts.ts'
 import { keepHosts } from './hosts-memory.ts'
-import { openTestHttp } from './http-test-server.ts'
+import { openTestHttp, startTestServer } from './http-test-server.ts'
 import { openLog } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { createResolver } from './resolve.ts'
@@ -29,6 +29,7 @@ test('nobody is taken for gone while the directory cannot tell whether the accou
         throw new IndexerError('PlcUnavailable', 'no directory answers')
       },
       forget: () => {},
+      pausedUntilMs: 0,
     },
     indexRepo: async () => {
       throw new IndexerError('RepoNotFound', 'it is not here any more')
@@ -40,6 +41,36 @@ test('nobody is taken for gone while the directory cannot tell whether the accou
   })
   const { rows } = await database.pool.query('select state, status, error_code, attempts from repos')
   expect(rows).toEqual([{ state: 'retry', status: null, error_code: 'PlcUnavailable', attempts: 1 }])
+})
+
+test('a repo that the directory could not be asked about, since it limits requests, is tried again at that time without an attempt', async () => {
+  await using crawl = await openTestCrawl(3)
+  await using http = openTestHttp()
+  await using plc = await startTestServer(
+    (_request, response) => void response.writeHead(429, { 'retry-after': '1000' }).end('{}'),
+  )
+  const { database, state, claims } = crawl
+  await state.releaseClaims(claims)
+  let looks = 0
+  await fetchRepos({
+    ...{ state, hosts: createHosts({ now: Date.now, maxInFlight: 1 }), saveHosts: async () => {}, flush: () => {} },
+    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {} },
+    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
+    resolver: createResolver({ http, plcUrls: [plc.origin] }),
+    indexRepo: async () => {
+      throw new IndexerError('RepoNotFound', 'it is not here any more')
+    },
+    log: openLog({ json: true, level: 'fatal' }),
+    retry: { baseDelayMs: 1, maxAttempts: 1 },
+    signal: new AbortController().signal,
+    moreToCome: async () => looks++ < 3,
+  })
+  const { rows } = await database.pool.query(`
+    select state, error_code, attempts, round(extract(epoch from retry_at - now()) / 100)::int as hundred_seconds
+    from repos`)
+  expect(rows).toEqual(
+    Array(3).fill({ state: 'retry', error_code: 'PlcUnavailable', attempts: 0, hundred_seconds: 10 }),
+  )
 })
 
 test('a process that has fetched all, and goes on with other work, keeps no host and wants none', async () => {

@@ -7,6 +7,7 @@ import type { Hosts } from './hosts.ts'
 import type { IndexedRepo } from './index-repo.ts'
 import type { Log } from './log.ts'
 import type { MemoryBudget } from './memory-budget.ts'
+import { unaskedUntilMs } from './plc-directories.ts'
 import type { Resolver } from './resolve.ts'
 import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { RunMetrics } from './run-metrics.ts'
@@ -150,7 +151,8 @@ async function settle(claim: ClaimedRepo, error: unknown, context: FetchContext)
   if (kind === undefined || kind === 'stop-run' || kind === 'reject-record') throw error
   const { code, message } = error as { code: string; message: string }
   if (kind !== 'gone') metrics.failed(code)
-  const attempts = claim.attempts + 1
+  const unaskedMs = unaskedUntilMs(error)
+  const attempts = unaskedMs === undefined ? claim.attempts + 1 : claim.attempts
   const failure = { claim, code, message }
   if (kind !== 'gone') log.warn({ did: claim.did, host: claim.host, attempts, code, reason: message }, `repo: ${kind}`)
   if (kind === 'gone' || code === 'RedirectElsewhere') {
@@ -160,6 +162,8 @@ async function settle(claim: ClaimedRepo, error: unknown, context: FetchContext)
   }
   if (kind === 'gone') {
     await state.goneRepos([failure])
+  } else if (unaskedMs !== undefined) {
+    await state.retryRepos([{ ...failure, retryAt: new Date(unaskedMs), unasked: true }])
   } else if (kind === 'retry' && attempts < retry.maxAttempts) {
     await state.retryRepos([{ ...failure, retryAt: retryAt(attempts, retry, error) }])
   } else {

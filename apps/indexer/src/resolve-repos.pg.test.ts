@@ -46,6 +46,45 @@ test('when answers cannot be saved the run ends, and the directory is asked no m
   await state.end()
 })
 
+test('a directory that limits requests is waited for, and no repo is blamed for that', async () => {
+  await using database = await openTestDatabase()
+  await using http = openTestHttp()
+  const allowed = 20
+  const windowMs = 500
+  let windowEndsMs = 0
+  let left = 0
+  let refused = 0
+  await using plc = await startTestServer((request, response) => {
+    if (Date.now() >= windowEndsMs) {
+      windowEndsMs = Date.now() + windowMs
+      left = allowed
+    }
+    if (left-- > 0) return void response.end(JSON.stringify(documentOf((request.url ?? '').slice(1))))
+    refused++
+    response.writeHead(429, { 'retry-after': '0.6' }).end('{}')
+  })
+  const state = await openState(database)
+  await state.readSource('relay')
+  const listed = Array.from({ length: 60 }, (_, index) => ({ did: didOf(index), active: true }))
+  await state.commitPage({ source: 'relay', cursor: undefined, finished: true, repos: listed })
+  const errors: unknown[] = []
+  await resolveRepos({
+    ...{ state, concurrency: 8, resolved: new News(), listed: new News() },
+    resolver: createResolver({ http, plcUrls: [plc.origin], limits: { maxWaitMs: 100 } }),
+    log: openLog({ json: true, level: 'fatal' }),
+    retry: { baseDelayMs: 1, maxAttempts: 1 },
+    signal: new AbortController().signal,
+    onError: (error) => errors.push(error),
+    moreToCome: () => state.unresolvedLeft(),
+  })
+  const { rows } = await database.pool.query('select count(*)::int as repos from repos where host_id is not null')
+  expect(rows).toEqual([{ repos: 60 }])
+  expect(errors).toEqual([])
+  expect(refused).toBeLessThanOrEqual(3 * 8) // those that were under way, at the end of each window
+  expect(refused).toBeGreaterThan(0)
+  await state.end()
+})
+
 function didOf(index: number): string {
   const digits = [...index.toString(10)].map((digit) => 'abcdefghij'[Number(digit)]).join('')
   return `did:plc:${digits.padStart(24, 'z')}`

@@ -1,8 +1,10 @@
 // The stage between discover and fetch: finds host, signing key and handle of every repo that has no host yet.
 // Input: rows of `repos` without a host; output: the same rows with one, or with the reason why not, saved in batches.
-// A slow directory or did:web host holds one place, never a batch.
+// A slow directory or did:web host holds one place, never a batch. While all directories want to be left alone nothing is taken from the
+// queue: whoever was not asked for has no attempt counted.
 import { errorClass } from './errors.ts'
 import type { Log } from './log.ts'
+import { unaskedUntilMs } from './plc-directories.ts'
 import type { Resolver } from './resolve.ts'
 import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { State } from './state.ts'
@@ -34,7 +36,7 @@ export interface ResolveContext {
 }
 
 export async function resolveRepos(context: ResolveContext): Promise<void> {
-  const { state, signal, listed, concurrency } = context
+  const { state, signal, listed, concurrency, resolver } = context
   const { bell } = listed
   const askers = new Set<Promise<void>>()
   const answers = new Answers(context)
@@ -44,7 +46,9 @@ export async function resolveRepos(context: ResolveContext): Promise<void> {
   let failure: unknown
   /** The loop below is not woken for each DID, only when it has something to do. */
   const askAll = async () => {
-    for (let repo = queue.pop(); repo && !signal.aborted; repo = queue.pop()) {
+    while (!signal.aborted && Date.now() >= resolver.pausedUntilMs) {
+      const repo = queue.pop()
+      if (repo === undefined) return
       await ask(repo, answers, context)
       if (answers.areDue) bell.wake()
     }
@@ -58,7 +62,8 @@ export async function resolveRepos(context: ResolveContext): Promise<void> {
         queue = (await state.takeUnresolved(batchSize)).reverse()
         lookAtMs = queue.length === batchSize ? 0 : Date.now() + lookAgainMs
       }
-      while (askers.size < concurrency && queue.length > 0) {
+      const pauseMs = resolver.pausedUntilMs - Date.now()
+      while (askers.size < concurrency && queue.length > 0 && pauseMs <= 0) {
         const asker = askAll()
           .catch((error: unknown) => {
             failure ??= error
@@ -72,6 +77,7 @@ export async function resolveRepos(context: ResolveContext): Promise<void> {
       }
       if (answers.areDue || (askers.size === 0 && answers.size > 0)) await answers.save()
       else if (askers.size > 0) await bell.wait(answers.saveAfterMs, signal)
+      else if (queue.length > 0) await bell.wait(Math.max(1, pauseMs), signal)
       else if (await context.moreToCome()) await bell.wait(lookAgainMs, signal)
       else return
     }
@@ -95,8 +101,11 @@ async function ask(repo: Unresolved, answers: Answers, context: ResolveContext):
 function judge(repo: Unresolved, error: unknown, context: ResolveContext): UnresolvedOutcome {
   const found = errorClass(error)
   if (found === undefined || found === 'stop-run' || found === 'reject-record') throw error
-  context.onError(error)
   const { code, message } = error as { code: string; message: string }
+  const unaskedMs = unaskedUntilMs(error)
+  if (unaskedMs !== undefined)
+    return { id: repo.id, code, message, class: 'retry', retryAt: new Date(unaskedMs), unasked: true }
+  context.onError(error)
   const attempts = repo.attempts + 1
   const again = found === 'retry' && attempts < context.retry.maxAttempts
   context.log.debug({ did: repo.did, code, attempts }, 'resolving failed')

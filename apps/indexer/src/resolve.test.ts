@@ -142,19 +142,65 @@ describe('resolve', () => {
       },
     ))
 
-  it('says when to come back when every directory said 429', () =>
+  it('says when to come back when every directory said 429, and that it asked nobody', () =>
     withPlc(
       [(_request, response) => void response.writeHead(429, { 'retry-after': '1000' }).end()],
       async (resolver, [plc]) => {
+        expect(resolver.pausedUntilMs).toBe(0)
         for (const letter of ['a', 'b']) {
           await expect(resolver.resolve(`did:plc:${letter.repeat(24)}`)).rejects.toMatchObject({
             code: 'PlcUnavailable',
-            details: { retryAtMs: expect.any(Number) },
+            details: { retryAtMs: expect.any(Number), wasAsked: false },
           })
         }
         expect(plc?.asked).toHaveLength(1)
+        expect(resolver.pausedUntilMs).toBeGreaterThan(Date.now() + 990_000)
       },
     ))
+
+  it('takes a 429 for an answer about the DID once the directory says nothing else, and comes back more and more rarely', () =>
+    withPlc(
+      [(_request, response) => void response.writeHead(429, { 'retry-after': '0.1' }).end()],
+      async (resolver) => {
+        await expect(resolver.resolve(did)).rejects.toMatchObject({
+          code: 'PlcUnavailable',
+          details: { wasAsked: true },
+        })
+        expect(resolver.pausedUntilMs).toBeGreaterThan(Date.now() + 500) // 100, 200, 400, 800
+      },
+    ))
+
+  it('keeps to the limit that a directory states, and is never told 429', async () => {
+    const windowMs = 1000
+    let windowEndsMs = 0
+    let left = 0
+    let refused = 0
+    await withPlc(
+      [
+        (request, response) => {
+          if (Date.now() >= windowEndsMs) {
+            windowEndsMs = Date.now() + windowMs
+            left = 20
+          }
+          if (left === 0) refused++
+          response.statusCode = left === 0 ? 429 : 200
+          left = Math.max(0, left - 1)
+          response.setHeader('ratelimit-remaining', left)
+          response.setHeader('ratelimit-reset', (windowEndsMs - Date.now()) / 1000)
+          serveDocuments(request, response)
+        },
+      ],
+      async (resolver, [plc]) => {
+        const dids = Array.from({ length: 40 }, (_, index) => `did:plc:${String(index).padStart(24, 'a')}`)
+        const askers = Array.from({ length: 4 }, async () => {
+          for (let next = dids.pop(); next !== undefined; next = dids.pop()) await resolver.resolve(next)
+        })
+        await Promise.all(askers)
+        expect(refused).toBe(0)
+        expect(plc?.asked).toHaveLength(40)
+      },
+    )
+  })
 
   it('waits for a pause that is short', () =>
     withPlc(

@@ -1,13 +1,11 @@
 // From a DID to its PDS and signing key, by PLC directories or did:web. In: a DID. Out: an Identity from a bounded cache or
 // the network; two callers who want the same DID share one request. That a DID does not exist is remembered too, briefly.
-// A directory that says 429 is left alone until it said, and the next one of the list is asked.
-import { setTimeout as sleep } from 'node:timers/promises'
 import { hearAbort, ignoreAbort } from './abort-listeners.ts'
 import { type Identity, isDid, readDidDocument } from './did-document.ts'
+import { documentType, requestDocument } from './did-document-request.ts'
 import { IndexerError } from './errors.ts'
-import { type Http, type HttpAnswer, headerText } from './http.ts'
-import { readText } from './http-text.ts'
-import { readRateLimit } from './rate-limit.ts'
+import type { Http } from './http.ts'
+import { PlcDirectories, unaskedUntilMs } from './plc-directories.ts'
 
 export interface ResolverOptions {
   http: Http
@@ -31,7 +29,7 @@ export const defaultResolverLimits = {
   maxAttempts: 4,
   /** Wait before the second attempt; doubled for each further one, and spread by half. */
   backOffMs: 500,
-  /** The longest wait inside one resolve; a directory that wants more makes it fail with `retryAtMs`. */
+  /** The longest wait inside one resolve; directories that all want more make it fail with `retryAtMs`, unasked. */
   maxWaitMs: 10_000,
   /** Until a directory or did:web host begins to answer: documents are small, so a slow one is down. */
   headersTimeoutMs: 15_000,
@@ -55,14 +53,19 @@ export interface Resolver {
   resolve(did: string, options?: ResolveOptions): Promise<Identity>
   /** Drops what the cache knows of a DID: an #identity event said that it changed. */
   forget(did: string): void
+  /** Before this, which may be over, asking for did:plc has no use: all directories want to be left alone, and there is no local copy. */
+  readonly pausedUntilMs: number
 }
 
 export function createResolver(options: ResolverOptions): Resolver {
   const limits: ResolverLimits = { ...defaultResolverLimits, ...options.limits }
   const cache = new IdentityCache(limits)
   const flights = new Map<string, Promise<Identity>>()
-  const plc = options.plcUrls.map((url) => ({ url: url.replace(/\/+$/, ''), pausedUntilMs: 0 }))
   const { http, onAnswer, local } = options
+  const plc = new PlcDirectories(options.plcUrls, http, limits)
+
+  const { headersTimeoutMs, maxDocumentBytes: maxBytes } = limits
+  const webOptions = { accept: documentType, headersTimeoutMs, maxBytes }
 
   async function ask(did: string, refresh: boolean): Promise<Identity> {
     const copied = refresh || local === undefined ? undefined : await local.lookUp(did)
@@ -72,16 +75,16 @@ export function createResolver(options: ResolverOptions): Resolver {
     }
     try {
       const document = did.startsWith('did:web:')
-        ? await askOnce(didWebUrl(did, http.allowPrivateHosts), did, http, limits)
-        : await askDirectories(did, plc, http, limits)
+        ? await requestDocument(http, { url: didWebUrl(did, http.allowPrivateHosts), did }, webOptions)
+        : await plc.ask(did, isLasting)
       const identity = readDidDocument(did, document, { allowHttp: http.allowPrivateHosts })
       cache.set(did, identity)
       onAnswer?.('found')
       return identity
     } catch (error) {
-      const lasting = error instanceof IndexerError && lastingCodes.has(error.code)
+      const lasting = error instanceof IndexerError && isLasting(error)
       if (lasting) cache.set(did, error)
-      onAnswer?.(lasting ? 'missing' : 'failed')
+      if (unaskedUntilMs(error) === undefined) onAnswer?.(lasting ? 'missing' : 'failed')
       throw error
     }
   }
@@ -102,89 +105,19 @@ export function createResolver(options: ResolverOptions): Resolver {
     return await unlessAborted(flight, signal)
   }
 
-  return { resolve, forget: (did) => cache.delete(did) }
+  return {
+    resolve,
+    forget: (did) => cache.delete(did),
+    get pausedUntilMs() {
+      return local === undefined ? plc.pausedUntilMs : 0
+    },
+  }
 }
 
 /** Errors that asking again in a minute would not change. */
 const lastingCodes = new Set(['DidNotFound', 'DidTombstoned', 'DidDocumentInvalid', 'DidInvalid', 'AddressRefused'])
 
-interface Directory {
-  readonly url: string
-  pausedUntilMs: number
-}
-
-async function askDirectories(did: string, plc: Directory[], http: Http, limits: ResolverLimits): Promise<unknown> {
-  let lastError: unknown
-  for (let attempt = 0; attempt < limits.maxAttempts; attempt++) {
-    const next = nextDirectory(plc, attempt, limits)
-    if (next === undefined) break
-    const { directory, waitMs } = next
-    if (waitMs > 0) await sleep(waitMs)
-    try {
-      return await askOnce(`${directory.url}/${did}`, did, http, limits)
-    } catch (error) {
-      if (!(error instanceof IndexerError) || lastingCodes.has(error.code)) throw error
-      lastError = error
-      const retryAtMs = error.details.retryAtMs
-      if (typeof retryAtMs === 'number') directory.pausedUntilMs = retryAtMs
-    }
-  }
-  const retryAtMs = Math.min(...plc.map(({ pausedUntilMs }) => pausedUntilMs))
-  throw new IndexerError('PlcUnavailable', `no PLC directory answered for ${did}`, {
-    cause: lastError,
-    details: { did, plcUrls: plc.map(({ url }) => url), ...(retryAtMs > Date.now() ? { retryAtMs } : {}) },
-  })
-}
-
-/** In turn, those that are not paused; the wait is for the back-off, or for a pause that ends soon. */
-function nextDirectory(
-  plc: readonly Directory[],
-  attempt: number,
-  limits: ResolverLimits,
-): { directory: Directory; waitMs: number } | undefined {
-  const round = Math.floor(attempt / Math.max(plc.length, 1)) // the first round over all directories does not wait
-  const backOffMs = round === 0 ? 0 : limits.backOffMs * 2 ** (round - 1) * (0.75 + Math.random() / 2)
-  const untilMs = Date.now() + Math.min(backOffMs, limits.maxWaitMs)
-  let best: Directory | undefined
-  for (let index = 0; index < plc.length; index++) {
-    const directory = plc[(attempt + index) % plc.length]
-    if (!directory || (best && Math.max(best.pausedUntilMs, untilMs) <= Math.max(directory.pausedUntilMs, untilMs))) {
-      continue
-    }
-    best = directory
-  }
-  const waitMs = best ? Math.max(best.pausedUntilMs, untilMs) - Date.now() : 0
-  return best && waitMs <= limits.maxWaitMs ? { directory: best, waitMs } : undefined
-}
-
-async function askOnce(url: string, did: string, http: Http, limits: ResolverLimits): Promise<unknown> {
-  const answer = await http.get(url, {
-    accept: 'application/json',
-    maxBytes: limits.maxDocumentBytes,
-    headersTimeoutMs: limits.headersTimeoutMs,
-  })
-  if (answer.status === 200) return parseDocument(await readText(answer), did, answer)
-  answer.discard()
-  const details = { did, url: answer.url.href, status: answer.status }
-  if (answer.status === 404)
-    throw new IndexerError('DidNotFound', `${answer.url.host} does not know ${did}`, { details })
-  if (answer.status === 410) throw new IndexerError('DidTombstoned', `${did} was deleted`, { details })
-  const message = `${answer.url.host} answered ${did} with ${answer.status}`
-  if (answer.status !== 429) throw new IndexerError('HostError', message, { details })
-  const { retryAfterMs, resetMs } = readRateLimit(answer.headers, Date.now())
-  const retryAtMs = Date.now() + (retryAfterMs ?? resetMs ?? 1000)
-  throw new IndexerError('RateLimited', message, { details: { ...details, retryAtMs } })
-}
-
-function parseDocument(text: string, did: string, answer: HttpAnswer): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    const contentType = headerText(answer.headers['content-type'])
-    const details = { did, url: answer.url.href, contentType }
-    throw new IndexerError('BadResponse', `${answer.url.host} answered ${did} with no JSON`, { cause, details })
-  }
-}
+const isLasting = ({ code }: IndexerError): boolean => lastingCodes.has(code)
 
 /** https://atproto.com/specs/did: did:web without a path; a port only on localhost, where http is used. */
 function didWebUrl(did: string, allowPrivateHosts: boolean): string {

@@ -2,6 +2,7 @@
 // says when to come back is believed if that is later.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorClass, IndexerError } from './errors.ts'
+import { unaskedUntilMs } from './plc-directories.ts'
 
 export const maxDelayMs = 3_600_000
 
@@ -55,6 +56,19 @@ export async function withRetries<T>(
       if (delayMs > 1.25 * maxDelayMs) throw error
       onRetry?.(error, delayMs)
       await sleep(delayMs, undefined, { signal })
+    }
+  }
+}
+
+/** Resolves a DID as soon as a directory may be asked; one that wants to be left alone for more than an hour is not waited for. */
+export async function whenAskable<T>(resolve: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (;;) {
+    try {
+      return await resolve()
+    } catch (error) {
+      const waitMs = (unaskedUntilMs(error) ?? Number.POSITIVE_INFINITY) - Date.now()
+      if (waitMs > maxDelayMs) throw error
+      await sleep(Math.max(1, waitMs), undefined, { signal })
     }
   }
 }

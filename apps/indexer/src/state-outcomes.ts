@@ -11,6 +11,8 @@ export interface RepoOutcome {
   message: string
   /** When it is due again; without one never by itself. */
   retryAt?: Date | undefined
+  /** The directory could not be asked: no attempt of the repo's. */
+  unasked?: boolean
 }
 
 export function createOutcomes({ database, process }: StateContext) {
@@ -25,6 +27,7 @@ export function createOutcomes({ database, process }: StateContext) {
       outcomes.map(({ retryAt }) => retryAt?.toISOString() ?? null),
       outcomes.map(({ code }) => (state === 'gone' ? statusOf(code) : null)),
       state,
+      outcomes.map(({ unasked }) => (unasked ? 0 : 1)),
     ]
     const settled = await transact(database.pool, async (client) => {
       const { rows } = await client.query<{ state: RepoState }>({ name: 'outcomes', text: updateOutcomes, values })
@@ -45,7 +48,10 @@ export function createOutcomes({ database, process }: StateContext) {
     goneRepos: (outcomes: readonly RepoOutcome[]) => settle('gone', outcomes),
 
     /** All repos that wait for a host which has been dead for too long, in batches; gives how many. */
-    async failHost(hostId: number, { code, message, retryAt }: Omit<RepoOutcome, 'claim'>): Promise<number> {
+    async failHost(
+      hostId: number,
+      { code, message, retryAt }: Omit<RepoOutcome, 'claim' | 'unasked'>,
+    ): Promise<number> {
       const values = [hostId, code, clip(message), retryAt?.toISOString() ?? null, failHostBatch]
       let failed = 0
       for (;;) {
@@ -83,11 +89,11 @@ const failWaiting = `
 
 // A repo that has rows and is gone is hidden in the same statement.
 const updateOutcomes = `
-  with v (id, claim, code, message, retry_at, status) as (
-    select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
+  with v (id, claim, code, message, retry_at, status, counted) as (
+    select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $8::int[])
   ),
   old as (
-    select r.id, r.rev, v.code, v.message, v.retry_at, v.status from repos r join v on r.id = v.id and r.claim = v.claim
+    select r.id, r.rev, v.code, v.message, v.retry_at, v.status, v.counted from repos r join v on r.id = v.id and r.claim = v.claim
     where r.state = 'working' order by r.id for update of r
   ),
   hidden as (
@@ -95,7 +101,7 @@ const updateOutcomes = `
   )
   update repos r
   set state = $7::repo_state, claim = null, error_code = old.code, error_message = old.message, retry_at = old.retry_at,
-      status = old.status, attempts = r.attempts + 1
+      status = old.status, attempts = r.attempts + old.counted
   from old where r.id = old.id
   returning r.state`
 

@@ -31,6 +31,8 @@ export interface UnresolvedOutcome {
   message: string
   /** When to ask again; without one never by itself. */
   retryAt?: Date | undefined
+  /** Nobody was asked: no attempt. */
+  unasked?: boolean
 }
 
 export function createResolution({ database, process, bounds }: StateContext) {
@@ -106,6 +108,7 @@ export function createResolution({ database, process, bounds }: StateContext) {
           failures.map((failure) => clip(failure.message)),
           failures.map((failure) => failure.retryAt?.toISOString() ?? null),
           failures.map((failure, index) => (states[index] === 'gone' ? statusOf(failure.code) : null)),
+          failures.map((failure) => (failure.unasked ? 0 : 1)),
         ]
         const { rows } = await client.query<Moved>({ name: 'unresolved-outcomes', text: updateUnresolved, values })
         const changes = new CounterChanges()
@@ -154,15 +157,15 @@ const updateResolved = `
   returning old.state as was, r.state`
 
 const updateUnresolved = `
-  with v (id, state, code, message, retry_at, status) as (
-    select * from unnest($1::bigint[], $2::repo_state[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
+  with v (id, state, code, message, retry_at, status, counted) as (
+    select * from unnest($1::bigint[], $2::repo_state[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::int[])
   ),
   old as (
-    select r.id, r.state as was, v.state, v.code, v.message, v.retry_at, v.status from repos r join v using (id)
+    select r.id, r.state as was, v.state, v.code, v.message, v.retry_at, v.status, v.counted from repos r join v using (id)
     where r.state in ('waiting', 'retry', 'failed', 'stale') order by r.id for update of r
   )
   update repos r
   set state = old.state, error_code = old.code, error_message = old.message, retry_at = old.retry_at, status = old.status,
-      attempts = attempts + 1, resolved_at = now()
+      attempts = attempts + old.counted, resolved_at = now()
   from old where r.id = old.id
   returning old.was, r.state`
