@@ -1,6 +1,6 @@
 // The stage beside discover that settles whose an account is when a second host lists it: the DID document, asked anew, decides.
 // Input: claims that listings left in the database; output: repos that moved, or claims refuted. Those whose document could not be
-// had stay open for the next run.
+// had stay open for the next run. did:web are a walk of their own: their hosts may be as slow as they like, and did:plc do not wait for them.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorClass } from './errors.ts'
 import type { Log } from './log.ts'
@@ -17,7 +17,7 @@ export interface DecideContext {
   state: State
   resolver: Resolver
   log: Log
-  /** DIDs asked at the same time. */
+  /** DIDs of each method asked at the same time. */
   concurrency: number
   signal: AbortSignal
   /** False once no listing can leave a claim any more. */
@@ -25,6 +25,15 @@ export interface DecideContext {
 }
 
 export async function decideHosts(context: DecideContext): Promise<void> {
+  const stop = new AbortController()
+  const signal = AbortSignal.any([context.signal, stop.signal])
+  const walks = [false, true].map((isWeb) => decideAll(isWeb, { ...context, signal }))
+  for (const walk of walks) walk.catch((error: unknown) => stop.abort(error))
+  await Promise.allSettled(walks)
+  stop.signal.throwIfAborted()
+}
+
+async function decideAll(isWeb: boolean, context: DecideContext): Promise<void> {
   const { state, signal, log } = context
   const slots = new Slots(context.concurrency)
   let after = 0
@@ -32,7 +41,7 @@ export async function decideHosts(context: DecideContext): Promise<void> {
   for (;;) {
     signal.throwIfAborted()
     const more = context.moreToCome()
-    const claims = await state.takeHostClaims(after, batchSize)
+    const claims = await state.takeHostClaims(after, { limit: batchSize, isWeb })
     const decisions = await Promise.all(claims.map((claim) => slots.run(() => ask(claim, context))))
     const moved = await state.decideHostClaims(decisions.filter((decision) => decision !== undefined))
     if (moved > 0) log.info({ repos: moved }, 'accounts have moved to the host that their DID document names')

@@ -27,6 +27,24 @@ export async function requestDocument(
   throw new IndexerError('RateLimited', message, { details: { ...details, retryAtMs } })
 }
 
+/** From a host that anybody may have chosen: whatever it does, it is done with after `timeoutMs`. */
+export async function requestWebDocument(
+  http: Http,
+  { url, did }: { url: string; did: string },
+  { timeoutMs, ...options }: GetOptions & { timeoutMs: number },
+): Promise<unknown> {
+  const deadline = new AbortController()
+  const timer = setTimeout(() => {
+    const message = `${URL.parse(url)?.host} gave no whole document of ${did} in ${timeoutMs} ms`
+    deadline.abort(new IndexerError('BodyTooSlow', message, { details: { did, url } }))
+  }, timeoutMs)
+  try {
+    return await requestDocument(http, { url, did }, { ...options, signal: deadline.signal })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 function parseDocument(text: string, did: string, answer: HttpAnswer): unknown {
   try {
     return JSON.parse(text)

@@ -99,7 +99,7 @@ export const errorCodes = {
   HeadersTimeout: 'retry',
   /** The body stood still for `bodyIdleTimeoutMs`. */
   BodyStalled: 'retry',
-  /** The body trickles below `minimumBytesPerSecond`, or took longer than `bodyTimeoutMs` in all. */
+  /** The body trickles below `minimumBytesPerSecond`, or took longer than `bodyTimeoutMs` in all; or a did:web document was not whole after 15 s. */
   BodyTooSlow: 'retry',
   /** The host has not answered for as long as all retries of a repo take; its other repos fail with it. Looked at again hours later. */
   HostDead: 'fail-repo',

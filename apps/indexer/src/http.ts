@@ -36,6 +36,8 @@ export interface GetOptions {
   headersTimeoutMs?: number | undefined
   /** A redirect to another origin is a `RedirectElsewhere`: nothing is sent there. */
   staysAtOrigin?: boolean | undefined
+  /** `limits.maxRedirects` by default. */
+  maxRedirects?: number | undefined
   /** Called once per hop, redirects included, as soon as its headers are here. */
   onResponse?: (hop: { url: URL; status: number; headers: HeaderMap }) => void
   /** Told of every decoded chunk of the body. */
@@ -81,6 +83,7 @@ export function openHttp(options: HttpOptions): Http {
 
   async function get(target: string | URL, getOptions: GetOptions = {}): Promise<HttpAnswer> {
     const { signal, maxBytes = limits.maxBodyBytes, onResponse, onBytes, freesChunks } = getOptions
+    const { maxRedirects = limits.maxRedirects } = getOptions
     let url = checkedUrl(target, allowPrivateHosts, 'HostInvalid')
     for (let hop = 0; ; hop++) {
       if (signal?.aborted) throw signal.reason
@@ -96,7 +99,7 @@ export function openHttp(options: HttpOptions): Http {
         return { status, headers, url, body, discard: () => raw.destroy() }
       }
       await passOver(raw)
-      if (hop >= limits.maxRedirects) throw tooManyRedirects(target, url)
+      if (hop >= maxRedirects) throw tooManyRedirects(target, url)
       const next = checkedUrl(new URL(location, url), allowPrivateHosts, 'RedirectRefused')
       if (getOptions.staysAtOrigin && next.origin !== url.origin) throw redirectElsewhere(url, next)
       url = next

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { openTestHttp, startTestServer } from './http-test-server.ts'
 import { openLog } from './log.ts'
 import { createResolver } from './resolve.ts'
 import { resolveRepos } from './resolve-repos.ts'
 import { openState } from './state.ts'
-import { openTestDatabase } from './testing-database.ts'
+import { openTestDatabase, type TestDatabase } from './testing-database.ts'
 import { documentOf } from './testing-did-document.ts'
 import { News } from './wakeup.ts'
 
@@ -84,6 +84,63 @@ test('a directory that limits requests is waited for, and no repo is blamed for 
   expect(refused).toBeGreaterThan(0)
   await state.end()
 })
+
+/** DNS never answers, and a directory with a literal address does at once. Behind 1,700 did:web, more than the queue takes, stand 100 did:plc. */
+async function resolveBehindSilentHosts(
+  { webTimeoutMs, concurrency }: { webTimeoutMs: number; concurrency: number },
+  use: (resolving: Promise<void>, database: TestDatabase, stop: AbortController) => Promise<void>,
+): Promise<void> {
+  await using database = await openTestDatabase()
+  await using http = openTestHttp({ lookup: () => undefined, limits: { connectTimeoutMs: 60_000 } })
+  await using plc = await startTestServer((request, response) => {
+    response.end(JSON.stringify(documentOf((request.url ?? '').slice(1))))
+  })
+  const state = await openState(database)
+  await state.readSource('relay')
+  const webs = Array.from({ length: 1700 }, (_, index) => `did:web:w${index}.example`)
+  const plcs = Array.from({ length: 100 }, (_, index) => didOf(index))
+  for (const dids of [webs, plcs]) {
+    const repos = dids.map((did) => ({ did, active: true }))
+    await state.commitPage({ source: 'relay', cursor: dids[0], finished: dids === plcs, repos })
+  }
+  const stop = new AbortController()
+  const resolving = resolveRepos({
+    ...{ state, concurrency, resolved: new News(), listed: new News(), signal: stop.signal },
+    resolver: createResolver({ http, plcUrls: [plc.origin], limits: { webTimeoutMs } }),
+    log: openLog({ json: true, level: 'fatal' }),
+    retry: { baseDelayMs: 1, maxAttempts: 1 },
+    onError: () => {},
+    moreToCome: () => state.unresolvedLeft(),
+  })
+  await use(resolving, database, stop)
+  await state.end()
+}
+
+async function countByMethod({ pool }: TestDatabase): Promise<{ plc: number; web: number } | undefined> {
+  const { rows } = await pool.query<{ plc: number; web: number }>(`
+    select count(*) filter (where did like 'did:plc:%' and host_id is not null)::int as plc,
+      count(*) filter (where did like 'did:web:%' and state = 'failed' and error_code = 'BodyTooSlow')::int as web
+    from repos`)
+  return rows[0]
+}
+
+test('many did:web whose hosts are silent do not hold up did:plc', () =>
+  resolveBehindSilentHosts({ webTimeoutMs: 60_000, concurrency: 4 }, async (resolving, database, stop) => {
+    const ended = expect(resolving).rejects.toBe('enough')
+    await vi.waitFor(async () => expect(await countByMethod(database)).toEqual({ plc: 100, web: 0 }), 4000)
+    stop.abort('enough')
+    await ended
+  }))
+
+test(
+  'did:web that had no room in the queue are asked later, and the stage ends behind them',
+  () =>
+    resolveBehindSilentHosts({ webTimeoutMs: 5, concurrency: 64 }, async (resolving, database) => {
+      await resolving
+      expect(await countByMethod(database)).toEqual({ plc: 100, web: 1700 })
+    }),
+  20_000,
+)
 
 function didOf(index: number): string {
   const digits = [...index.toString(10)].map((digit) => 'abcdefghij'[Number(digit)]).join('')

@@ -1,11 +1,12 @@
 // The stage between discover and fetch: finds host, signing key and handle of every repo that has no host yet.
 // Input: rows of `repos` without a host; output: the same rows with one, or with the reason why not, saved in batches.
-// A slow directory or did:web host holds one place, never a batch. While all directories want to be left alone nothing is taken from the
-// queue: whoever was not asked for has no attempt counted.
+// A slow directory or did:web host holds one place, never a batch, and did:web have few places. While all directories want to be left
+// alone no did:plc is taken from the queue: whoever was not asked for has no attempt counted.
 import { errorClass } from './errors.ts'
 import type { Log } from './log.ts'
 import { unaskedUntilMs } from './plc-directories.ts'
 import type { Resolver } from './resolve.ts'
+import { ResolveQueue } from './resolve-queue.ts'
 import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { State } from './state.ts'
 import type { Resolved, Unresolved, UnresolvedOutcome } from './state-resolution.ts'
@@ -40,16 +41,18 @@ export async function resolveRepos(context: ResolveContext): Promise<void> {
   const { bell } = listed
   const askers = new Set<Promise<void>>()
   const answers = new Answers(context)
-  let queue: Unresolved[] = []
+  const queue = new ResolveQueue(concurrency)
+  const isPlcPaused = () => Date.now() < resolver.pausedUntilMs
   let lookAtMs = 0
   let heard = -1
   let failure: unknown
   /** The loop below is not woken for each DID, only when it has something to do. */
   const askAll = async () => {
-    while (!signal.aborted && Date.now() >= resolver.pausedUntilMs) {
-      const repo = queue.pop()
+    while (!signal.aborted) {
+      const repo = queue.take(isPlcPaused())
       if (repo === undefined) return
       await ask(repo, answers, context)
+      queue.settled(repo)
       if (answers.areDue) bell.wake()
     }
   }
@@ -57,17 +60,17 @@ export async function resolveRepos(context: ResolveContext): Promise<void> {
     for (;;) {
       signal.throwIfAborted()
       if (failure) throw failure
-      if (queue.length === 0 && (heard !== listed.times || Date.now() >= lookAtMs)) {
+      if (queue.wantsMore && (heard !== listed.times || Date.now() >= lookAtMs)) {
         heard = listed.times
-        queue = (await state.takeUnresolved(batchSize)).reverse()
-        lookAtMs = queue.length === batchSize ? 0 : Date.now() + lookAgainMs
+        const taken = await state.takeUnresolved(batchSize, { withWeb: queue.hasRoomForWeb })
+        queue.add(taken)
+        lookAtMs = taken.length === batchSize ? 0 : Date.now() + lookAgainMs
       }
-      const pauseMs = resolver.pausedUntilMs - Date.now()
-      while (askers.size < concurrency && queue.length > 0 && pauseMs <= 0) {
+      while (!signal.aborted && queue.mayTake(isPlcPaused())) {
         const asker = askAll()
           .catch((error: unknown) => {
             failure ??= error
-            queue = []
+            queue.clear()
           })
           .finally(() => {
             askers.delete(asker)
@@ -77,12 +80,12 @@ export async function resolveRepos(context: ResolveContext): Promise<void> {
       }
       if (answers.areDue || (askers.size === 0 && answers.size > 0)) await answers.save()
       else if (askers.size > 0) await bell.wait(answers.saveAfterMs, signal)
-      else if (queue.length > 0) await bell.wait(Math.max(1, pauseMs), signal)
+      else if (!queue.isEmpty) await bell.wait(Math.max(1, resolver.pausedUntilMs - Date.now()), signal)
       else if (await context.moreToCome()) await bell.wait(lookAgainMs, signal)
       else return
     }
   } finally {
-    queue = [] // no asker takes another
+    queue.clear() // no asker takes another
     await Promise.allSettled(askers)
     await answers.save()
   }

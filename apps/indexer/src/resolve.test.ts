@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { openTestHttp, startTestServer, type TestServer } from './http-test-server.ts'
+import { openTestHttp, startTestServer, type TestServer, trickle, until } from './http-test-server.ts'
 import { createResolver, type Resolver, type ResolverLimits } from './resolve.ts'
 import { documentOf } from './testing-did-document.ts'
 
@@ -251,6 +251,30 @@ describe('resolve', () => {
     const identity = await resolver.resolve(`did:web:localhost%3A${web.port}`)
     expect(identity.host).toBe('https://pds.example')
     expect(web.asked).toEqual(['/.well-known/did.json'])
+  })
+
+  it('gives a did:web host one deadline for redirects, headers and body, and follows two redirects', async () => {
+    let open = 0
+    await using web = await startTestServer((request, response, { origin }) => {
+      const path = request.url ?? ''
+      if (path === '/slow') {
+        open++
+        response.on('close', () => open--)
+        return trickle(response, 50)
+      }
+      const isFarther = request.headers.host?.startsWith('127.0.0.1') && path.startsWith('/.well-known')
+      const location = `${origin}${isFarther ? '/a' : path === '/a' ? '/b' : path === '/b' ? '/slow' : '/b'}`
+      setTimeout(() => response.writeHead(302, { location }).end(), 50)
+    })
+    await using http = openTestHttp({ limits: { maxRedirects: 5, minimumRateWindowMs: 60_000, bodyTimeoutMs: 3000 } })
+    const resolver = createResolver({ http, plcUrls: [], limits: { webTimeoutMs: 400 } })
+    const startedMs = Date.now()
+    await expect(resolver.resolve(`did:web:localhost%3A${web.port}`)).rejects.toMatchObject({ code: 'BodyTooSlow' })
+    expect(Date.now() - startedMs).toBeLessThan(1500)
+    await until(() => open === 0)
+    await expect(resolver.resolve(`did:web:127.0.0.1%3A${web.port}`)).rejects.toMatchObject({
+      code: 'TooManyRedirects',
+    })
   })
 
   it.each([

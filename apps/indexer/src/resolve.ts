@@ -2,7 +2,7 @@
 // the network; two callers who want the same DID share one request. That a DID does not exist is remembered too, briefly.
 import { hearAbort, ignoreAbort } from './abort-listeners.ts'
 import { type Identity, isDid, readDidDocument } from './did-document.ts'
-import { documentType, requestDocument } from './did-document-request.ts'
+import { documentType, requestWebDocument } from './did-document-request.ts'
 import { IndexerError } from './errors.ts'
 import type { Http } from './http.ts'
 import { PlcDirectories, unaskedUntilMs } from './plc-directories.ts'
@@ -33,6 +33,10 @@ export const defaultResolverLimits = {
   maxWaitMs: 10_000,
   /** Until a directory or did:web host begins to answer: documents are small, so a slow one is down. */
   headersTimeoutMs: 15_000,
+  /** For all of a did:web document, redirects included. Its host is anybody's choice, and so is how slow it is. */
+  webTimeoutMs: 15_000,
+  /** From a bare domain to its www, and once more. */
+  maxWebRedirects: 2,
   /** Bytes of one document: the directory's have 1 to 4 KiB. */
   maxDocumentBytes: 256 * 1024,
 }
@@ -65,7 +69,8 @@ export function createResolver(options: ResolverOptions): Resolver {
   const plc = new PlcDirectories(options.plcUrls, http, limits)
 
   const { headersTimeoutMs, maxDocumentBytes: maxBytes } = limits
-  const webOptions = { accept: documentType, headersTimeoutMs, maxBytes }
+  const { webTimeoutMs: timeoutMs, maxWebRedirects: maxRedirects } = limits
+  const webOptions = { accept: documentType, headersTimeoutMs, maxBytes, maxRedirects, timeoutMs }
 
   async function ask(did: string, refresh: boolean): Promise<Identity> {
     const copied = refresh || local === undefined ? undefined : await local.lookUp(did)
@@ -75,7 +80,7 @@ export function createResolver(options: ResolverOptions): Resolver {
     }
     try {
       const document = did.startsWith('did:web:')
-        ? await requestDocument(http, { url: didWebUrl(did, http.allowPrivateHosts), did }, webOptions)
+        ? await requestWebDocument(http, { url: didWebUrl(did, http.allowPrivateHosts), did }, webOptions)
         : await plc.ask(did, isLasting)
       const identity = readDidDocument(did, document, { allowHttp: http.allowPrivateHosts })
       cache.set(did, identity)

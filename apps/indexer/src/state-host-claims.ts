@@ -36,9 +36,10 @@ export async function noteHostClaims(
 
 export function createHostClaims({ database, process, bounds }: StateContext) {
   return {
-    /** Open ones, in the order they came, behind the one whose id is `after`. */
-    async takeHostClaims(after: number, limit: number): Promise<HostClaim[]> {
-      const { rows } = await ask<HostClaim>(database.pool, { name: 'claims', text: selectOpen, values: [after, limit] })
+    /** Open ones of one DID method, in the order they came, behind the one whose id is `after`. */
+    async takeHostClaims(after: number, { limit, isWeb }: { limit: number; isWeb: boolean }): Promise<HostClaim[]> {
+      const values = [after, limit, isWeb]
+      const { rows } = await ask<HostClaim>(database.pool, { name: 'claims', text: selectOpen, values })
       return rows
     },
 
@@ -99,7 +100,7 @@ const insertClaims = `
 // Leans on host_claims_open.
 const selectOpen = `
   select c.id, c.repo, r.did from host_claims c join repos r on r.id = c.repo
-  where c.refuted_at is null and c.id > $1 order by c.id limit $2`
+  where c.refuted_at is null and c.id > $1 and starts_with(r.did, 'did:web:') = $3 order by c.id limit $2`
 
 /** A repo that is being fetched is left alone: its claim stays open. */
 const moveNamed = `

@@ -82,7 +82,7 @@ const moves: ((player: Player, random: Random) => Promise<unknown>)[] = [
     }
   },
   async ({ state }, random) => {
-    const decisions = (await state.takeHostClaims(0, 10)).map((claim) => ({
+    const decisions = (await state.takeHostClaims(0, { limit: 10, isWeb: false })).map((claim) => ({
       claim,
       identity: random.chance(0.7)
         ? { host: random.pick(origins), signingKey: 'did:key:zQ', handle: undefined }

@@ -43,8 +43,11 @@ export function createResolution({ database, process, bounds }: StateContext) {
   let handedOutBy = process()
 
   return {
-    /** Empty: nothing to do now. Walks forward; ids that were committed late are found by looking from the front now and then. */
-    async takeUnresolved(limit: number): Promise<Unresolved[]> {
+    /**
+     * Empty: nothing to do now. Walks forward; ids that were committed late, and did:web that were passed over, are found by looking from
+     * the front now and then.
+     */
+    async takeUnresolved(limit: number, { withWeb = true } = {}): Promise<Unresolved[]> {
       // Who was taken for dead has dropped what it had in hand.
       if (handedOutBy !== process()) {
         handedOutBy = process()
@@ -52,7 +55,7 @@ export function createResolution({ database, process, bounds }: StateContext) {
         front = new FrontLook(0)
       }
       if (front.isDue(Date.now())) after = 0
-      const values = [after, limit, [...handedOut]]
+      const values = [after, limit, [...handedOut], withWeb]
       const { rows } = await ask<Unresolved>(pool, { name: 'unresolved', text: selectUnresolved, values })
       const last = rows.at(-1)
       if (last !== undefined) after = last.id
@@ -63,7 +66,7 @@ export function createResolution({ database, process, bounds }: StateContext) {
           ? await ask<Unresolved>(pool, {
               name: 'unresolved-due',
               text: selectDue,
-              values: [room, [...handedOut, ...rows.map((row) => row.id)]],
+              values: [room, [...handedOut, ...rows.map((row) => row.id)], withWeb],
             })
           : { rows: [] }
       const taken = [...rows, ...due.rows]
@@ -134,12 +137,14 @@ const stateAfter: Record<ErrorClass, 'retry' | 'gone' | 'failed'> = {
 const selectUnresolved = `
   select id, did, attempts from repos
   where state = 'waiting' and host_id is null and id + 0 > $1 and not (id = any($3))
+    and ($4::boolean or not starts_with(did, 'did:web:'))
   order by id + 0 limit $2`
 
 // Leans on repos_due under host_id null.
 const selectDue = `
   select id, did, attempts from repos
   where state in ('retry', 'stale', 'failed') and host_id is null and retry_at <= now() and not (id = any($2))
+    and ($3::boolean or not starts_with(did, 'did:web:'))
   order by retry_at limit $1`
 
 const updateResolved = `

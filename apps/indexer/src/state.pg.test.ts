@@ -210,7 +210,7 @@ test('an account that a second host lists stays where it is until its DID docume
   const claimed = await state.commitPage({ ...page(dids), source: 'new', host: 'https://new.test' })
   expect(claimed).toMatchObject({ claimed: 4, discovered: 0 })
   expect((await database.pool.query('select * from repos order by did')).rows).toEqual(before.rows)
-  const claims = await state.takeHostClaims(0, 10)
+  const claims = await state.takeHostClaims(0, { limit: 10, isWeb: false })
   expect(claims.map(({ did }) => did).sort()).toEqual(dids.map(({ did }) => did).sort())
   const decisions = claims.map((claim) => {
     const host = claim.did === 'did:plc:liar' ? 'https://old.test' : 'https://new.test'
@@ -233,7 +233,7 @@ test('an account that a second host lists stays where it is until its DID docume
   expect(await state.commitPage({ ...page(dids), source: 'new', host: 'https://new.test' })).toMatchObject({
     claimed: 0,
   })
-  expect(await state.takeHostClaims(0, 10)).toEqual([])
+  expect(await state.takeHostClaims(0, { limit: 10, isWeb: false })).toEqual([])
   const left = page(dids.map(({ did }) => ({ did, active: false, status: 'deactivated' })))
   expect(await state.commitPage({ ...left, source: 'old', host: 'https://old.test' })).toMatchObject({ retired: 1 })
   expect(await state.readBalance()).toMatchObject({ waiting: 1, stale: 2, gone: 1 })
@@ -267,7 +267,7 @@ test('what a host that is not theirs says of accounts neither ends nor takes the
   await state.commitPage({ ...page([{ did: 'did:plc:third' }]), source: 'home', host: 'https://home.test' })
   expect((await state.takeUnresolved(9)).map(({ did }) => did)).toEqual(['did:plc:third'])
   expect(await state.readBalance()).toMatchObject({ discovered: 4, waiting: 4 })
-  expect(await state.takeHostClaims(0, 9)).toEqual([])
+  expect(await state.takeHostClaims(0, { limit: 9, isWeb: false })).toEqual([])
   await state.end()
 })
 
@@ -281,7 +281,7 @@ test('a host that is not trusted says which accounts there are, not where they a
   expect((await database.pool.query('select state, host_id from repos')).rows).toEqual([
     { state: 'waiting', host_id: null },
   ])
-  expect(await state.takeHostClaims(0, 9)).toEqual([])
+  expect(await state.takeHostClaims(0, { limit: 9, isWeb: false })).toEqual([])
   await state.end()
 })
 
