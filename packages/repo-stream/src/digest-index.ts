@@ -129,8 +129,12 @@ function mix(view: DataView, at: number): number {
   hash = Math.imul((hash ^ (hash >>> 15)) + view.getInt32(at + 12, true), seed3)
   other = Math.imul((other ^ (other >>> 15)) + view.getInt32(at + 28, true), seed7)
   hash = Math.imul((hash ^ (hash >>> 15)) + (other ^ (other >>> 15)), seed8)
-  return hash ^ (hash >>> 15)
+  hash = Math.imul(hash ^ (hash >>> 13), lastFactor)
+  return hash ^ (hash >>> 16)
 }
+
+/** Of MurmurHash3. Without it one process in 90 had seeds with which digests that differ in one word took 45 steps in place of 1.3. */
+const lastFactor = 0x85ebca6b
 
 /** Are the 32 bytes at both places equal? */
 export function sameDigest(a: DataView, at: number, b: DataView, bAt: number): boolean {
