@@ -6,7 +6,8 @@ import { Command, CommanderError } from 'commander'
 import { outage } from './database-outage.ts'
 import type { Log } from './log.ts'
 import { parseTimeout } from './option-values.ts'
-import { addOptions, type OptionName, type Options, readVariables } from './options.ts'
+import { readVariables } from './option-variables.ts'
+import { addOptions, type OptionName, type Options } from './options.ts'
 import type { ProgressLine } from './progress-line.ts'
 import { version } from './version.ts'
 
@@ -176,7 +177,7 @@ async function longVerb<T extends Options>(options: T, verb: LongVerb<T>): Promi
   } catch (error) {
     line?.end()
     const { isInterruption } = await import('./errors.ts')
-    if (!isInterruption(error, stop.signal)) throw await toldAs(error, options.logJson ? log : undefined)
+    if (!isInterruption(error, stop.signal)) return await fail(error, options.logJson ? log : undefined)
     log.warn('stopped: the same command goes on from here')
     process.exitCode = 75
   } finally {
@@ -185,18 +186,8 @@ async function longVerb<T extends Options>(options: T, verb: LongVerb<T>): Promi
   }
 }
 
-/** Has been told already, with this exit code. */
-class Told extends Error {
-  readonly exitCode: number
-
-  constructor(exitCode: number) {
-    super('told')
-    this.exitCode = exitCode
-  }
-}
-
 /** What ends the process, in one line on stderr or in the log; a bug with its stack. */
-async function toldAs(error: unknown, log?: Log): Promise<Told> {
+async function fail(error: unknown, log?: Log): Promise<void> {
   const [{ coded, exitCodeOf, IndexerError }, { translate }] = await Promise.all([
     import('./errors.ts'),
     import('./database-transact.ts'),
@@ -206,7 +197,8 @@ async function toldAs(error: unknown, log?: Log): Promise<Told> {
   const text = failure instanceof IndexerError ? `${failure.code}: ${failure.message}` : stack
   if (log) log.fatal({ err: failure }, 'the command has failed')
   else process.stderr.write(`indexer: ${text}\n`)
-  return new Told(exitCodeOf(failure))
+  process.exitCode = exitCodeOf(failure)
+  setTimeout(() => process.exit(), 1000).unref() // a connection that failed half-way may be open still
 }
 
 // Whoever reads may go before we are done.
@@ -221,8 +213,5 @@ try {
   await buildProgram().parseAsync()
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
-  else {
-    process.exitCode = (error instanceof Told ? error : await toldAs(error)).exitCode
-    setTimeout(() => process.exit(), 1000).unref() // a connection that failed half-way may be open still
-  }
+  else await fail(error)
 }

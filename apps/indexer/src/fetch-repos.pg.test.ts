@@ -6,40 +6,41 @@ import { keepHosts } from './hosts-memory.ts'
 import { openTestHttp, startTestServer } from './http-test-server.ts'
 import { openLog } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
-import { createResolver } from './resolve.ts'
+import { createResolver, type Resolver } from './resolve.ts'
+import type { RetryPolicy } from './retry-policy.ts'
 import { RunMetrics } from './run-metrics.ts'
 import { openState } from './state.ts'
 import { openTestDatabase } from './testing-database.ts'
-import { openTestCrawl } from './testing-database-repos.ts'
+import { openTestCrawl, type TestCrawl } from './testing-database-repos.ts'
 import { News } from './wakeup.ts'
 
-test('nobody is taken for gone while the directory cannot tell whether the account has moved', async () => {
-  await using crawl = await openTestCrawl(1)
-  const { database, state, claims } = crawl
-  const [claim] = claims
-  if (claim === undefined) throw new Error('one repo')
+/** Fetches all repos of a crawl; their host has none of them. */
+async function fetchNone(
+  { state, claims }: TestCrawl,
+  { resolver, maxInFlight, retry }: { resolver: Resolver; maxInFlight: number; retry: RetryPolicy },
+): Promise<void> {
   await state.releaseClaims(claims)
   let looks = 0
   await fetchRepos({
-    ...{ state, hosts: createHosts({ now: Date.now, maxInFlight: 8 }), saveHosts: async () => {}, flush: () => {} },
-    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {} },
+    ...{ state, hosts: createHosts({ now: Date.now, maxInFlight }), saveHosts: async () => {}, flush: () => {} },
+    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {}, resolver, retry },
     ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
-    resolver: {
-      resolve: async () => {
-        throw new IndexerError('PlcUnavailable', 'no directory answers')
-      },
-      forget: () => {},
-      pausedUntilMs: 0,
-    },
     indexRepo: async () => {
       throw new IndexerError('RepoNotFound', 'it is not here any more')
     },
     log: openLog({ json: true, level: 'fatal' }),
-    retry: { baseDelayMs: 60_000, maxAttempts: 5 },
     signal: new AbortController().signal,
     moreToCome: async () => looks++ < 3,
   })
-  const { rows } = await database.pool.query('select state, status, error_code, attempts from repos')
+}
+
+test('nobody is taken for gone while the directory cannot tell whether the account has moved', async () => {
+  await using crawl = await openTestCrawl(1)
+  await using http = openTestHttp()
+  await using plc = await startTestServer((_request, response) => void response.writeHead(503).end('{}'))
+  const resolver = createResolver({ http, plcUrls: [plc.origin], limits: { backOffMs: 1 } })
+  await fetchNone(crawl, { resolver, maxInFlight: 8, retry: { baseDelayMs: 60_000, maxAttempts: 5 } })
+  const { rows } = await crawl.database.pool.query('select state, status, error_code, attempts from repos')
   expect(rows).toEqual([{ state: 'retry', status: null, error_code: 'PlcUnavailable', attempts: 1 }])
 })
 
@@ -49,23 +50,9 @@ test('a repo that the directory could not be asked about, since it limits reques
   await using plc = await startTestServer(
     (_request, response) => void response.writeHead(429, { 'retry-after': '1000' }).end('{}'),
   )
-  const { database, state, claims } = crawl
-  await state.releaseClaims(claims)
-  let looks = 0
-  await fetchRepos({
-    ...{ state, hosts: createHosts({ now: Date.now, maxInFlight: 1 }), saveHosts: async () => {}, flush: () => {} },
-    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {} },
-    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
-    resolver: createResolver({ http, plcUrls: [plc.origin] }),
-    indexRepo: async () => {
-      throw new IndexerError('RepoNotFound', 'it is not here any more')
-    },
-    log: openLog({ json: true, level: 'fatal' }),
-    retry: { baseDelayMs: 1, maxAttempts: 1 },
-    signal: new AbortController().signal,
-    moreToCome: async () => looks++ < 3,
-  })
-  const { rows } = await database.pool.query(`
+  const resolver = createResolver({ http, plcUrls: [plc.origin] })
+  await fetchNone(crawl, { resolver, maxInFlight: 1, retry: { baseDelayMs: 1, maxAttempts: 1 } })
+  const { rows } = await crawl.database.pool.query(`
     select state, error_code, attempts, round(extract(epoch from retry_at - now()) / 100)::int as hundred_seconds
     from repos`)
   expect(rows).toEqual(

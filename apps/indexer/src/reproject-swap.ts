@@ -13,7 +13,7 @@ import { finishLock } from './finish.ts'
 import { aloneLease } from './leases.ts'
 import { outdateAmong } from './outdate.ts'
 import { shadowSchema } from './reproject-shadow.ts'
-import { applySchemaIn, dropUnused, openBooks, readApplied, refuseTakenNames } from './schema.ts'
+import { applySchemaIn, dropUnused, openBooksFor } from './schema.ts'
 import { type AppliedTable, readWork, workFor } from './schema-changes.ts'
 import { quoteName } from './schema-sql.ts'
 import { step } from './steps.ts'
@@ -48,9 +48,7 @@ interface Swap extends SwapOptions {
 async function swap(swap: Swap): Promise<number> {
   const { client, live, shadow, config } = swap
   await checkAlone(swap)
-  await openBooks(client, live)
-  const applied = await readApplied(client, live)
-  for (const table of config.tables) if (!applied.has(table.name)) await refuseTakenNames(client, live, table)
+  const applied = await openBooksFor(client, live, config)
   const stale = await updateRepos(swap, applied)
   await replaceCounters(swap)
   const names = [...config.tables.map((table) => table.rowsName), 'reject_rows', 'oddity_rows']

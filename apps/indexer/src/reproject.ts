@@ -11,11 +11,12 @@ import { openIndexPool } from './index-pool.ts'
 import { aloneLease, otherProcesses } from './leases.ts'
 import type { Log } from './log.ts'
 import { MemoryBudget } from './memory-budget.ts'
+import { describePlace } from './process-place.ts'
 import { checkingHeads, type Filled, fillShadow, type Heads } from './reproject-fill.ts'
 import { openShadow, type Shadow } from './reproject-shadow.ts'
 import { swapShadow } from './reproject-swap.ts'
-import { openBooks, readApplied, refuseTakenNames } from './schema.ts'
-import { type AppliedTable, refuseReusedNames } from './schema-changes.ts'
+import { openBooksFor } from './schema.ts'
+import type { AppliedTable } from './schema-changes.ts'
 import { indexStatements } from './schema-indexes.ts'
 import { tableName } from './schema-sql.ts'
 import { openState, type State } from './state.ts'
@@ -51,7 +52,7 @@ export async function reproject(database: Database, options: ReprojectOptions): 
   const state = await openState(database, { log: options.log })
   try {
     await takeAll(database, state)
-    const applied = await readBooks(database, config)
+    const applied = await transact(database.pool, (client) => openBooksFor(client, database.schema, config))
     const filled = await fillBeside({ database, state, applied }, options)
     return { ...filled, stale: await swapShadow(database, { config, process: state.process, signal }) }
   } finally {
@@ -73,22 +74,10 @@ async function takeAll({ pool }: Database, state: State): Promise<void> {
     await state.dropLease(aloneLease)
     throw new IndexerError(
       'DatabaseBusy',
-      `another process works on this database (${other}): stop it, then start again`,
+      `another process works on this database (${describePlace(other)}): stop it, then start again`,
     )
   }
   throw new IndexerError('DatabaseBusy', 'another reproject works on this database: wait for its end')
-}
-
-/** What the tables are that readers see. Throws `BadConfig` for a table name that is another collection's, or somebody else's. */
-async function readBooks({ pool, schema }: Database, config: Config): Promise<Map<string, AppliedTable>> {
-  const applied = await transact(pool, async (client) => {
-    await openBooks(client, schema)
-    const applied = await readApplied(client, schema)
-    for (const table of config.tables) if (!applied.has(table.name)) await refuseTakenNames(client, schema, table)
-    return applied
-  })
-  refuseReusedNames(config, applied)
-  return applied
 }
 
 async function fillBeside(filling: Omit<Filling, 'shadow'>, options: ReprojectOptions): Promise<Filled> {

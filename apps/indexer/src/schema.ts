@@ -68,9 +68,7 @@ export async function applySchemaIn(
   client: PoolClient,
   { schema, config, citus = false, replaced = false }: ApplyOptions,
 ): Promise<SchemaChange> {
-  await openBooks(client, schema)
-  const applied = await readApplied(client, schema)
-  refuseReusedNames(config, applied)
+  const applied = await (replaced ? openBooks(client, schema) : openBooksFor(client, schema, config))
   if (!replaced && isOtherConfig(config, applied)) await checkNobodyWorks(client)
   for (const statement of functionStatements(schema)) await client.query(statement)
   for (const view of stateViewStatements(schema)) await makeStateView(client, schema, { ...view, replaced })
@@ -95,10 +93,7 @@ async function checkNobodyWorks(client: PoolClient): Promise<void> {
 
 /** For a process that has registered: from now on nobody changes the config, so one look is enough. Throws `DatabaseBusy`. */
 export async function confirmSchema(database: { pool: Pool; schema: string }, config: Config): Promise<void> {
-  const applied = await transact(database.pool, async (client) => {
-    await openBooks(client, database.schema)
-    return await readApplied(client, database.schema)
-  })
+  const applied = await lookIntoBooks(database)
   if (!isOtherConfig(config, applied)) return
   throw new IndexerError('DatabaseBusy', 'another process has started meanwhile with another config: start again')
 }
@@ -108,10 +103,7 @@ export async function confirmSchema(database: { pool: Pool; schema: string }, co
  * `BadConfig`.
  */
 export async function refuseOtherTables(database: { pool: Pool; schema: string }, config: Config): Promise<void> {
-  const applied = await transact(database.pool, async (client) => {
-    await openBooks(client, database.schema)
-    return await readApplied(client, database.schema)
-  })
+  const applied = await lookIntoBooks(database)
   if (applied.size === 0) return
   const kept = [...applied.values()].filter(({ removed }) => !removed).map(({ name }) => name)
   const other = [
@@ -126,11 +118,26 @@ export async function refuseOtherTables(database: { pool: Pool; schema: string }
   throw new IndexerError('BadConfig', message, { details: { tables: names } })
 }
 
+type Applied = Map<string, AppliedTable>
+
 /** Where it is written what was applied; whoever has opened them is alone with them until the transaction ends. */
-export async function openBooks(client: PoolClient, schema: string): Promise<void> {
+async function openBooks(client: PoolClient, schema: string): Promise<Applied> {
   await client.query('select pg_advisory_xact_lock($1)', [schemaLock])
   await client.query(createCollections(schema))
   await client.query(createSchemaChanges(schema))
+  return await readApplied(client, schema)
+}
+
+/** To apply `config`. Throws `BadConfig` for a name that is another collection's, or somebody else's. */
+export async function openBooksFor(client: PoolClient, schema: string, config: Config): Promise<Applied> {
+  const applied = await openBooks(client, schema)
+  refuseReusedNames(config, applied)
+  for (const table of config.tables) if (!applied.has(table.name)) await refuseTakenNames(client, schema, table)
+  return applied
+}
+
+async function lookIntoBooks({ pool, schema }: { pool: Pool; schema: string }): Promise<Applied> {
+  return await transact(pool, (client) => openBooks(client, schema))
 }
 
 interface Applying {
@@ -148,10 +155,8 @@ async function applyTable(applying: Applying, table: Table): Promise<void> {
   let isViewGone = false
   if (replaced) {
     // It is there, with the columns of this config.
-  } else if (before === undefined) {
-    await refuseTakenNames(client, schema, table)
-    await client.query(createTableStatement(schema, table))
-  } else if (before.version !== table.version) isViewGone = await alterTable(client, schema, table, before)
+  } else if (before === undefined) await client.query(createTableStatement(schema, table))
+  else if (before.version !== table.version) isViewGone = await alterTable(client, schema, table, before)
   if (before === undefined || before.removed) change.created.push(table.name)
   else if (before.version !== table.version) change.changed.push(table.name)
   await makeView(applying, table, isViewGone)
@@ -160,7 +165,7 @@ async function applyTable(applying: Applying, table: Table): Promise<void> {
 }
 
 /** For a table that is new: a view of the user's would be replaced. A name may also be that of an index or a sequence of ours. */
-export async function refuseTakenNames(
+async function refuseTakenNames(
   client: PoolClient,
   schema: string,
   { name, rowsName, collections, indexes }: Table,

@@ -72,10 +72,14 @@ export class SqliteStore implements DiskStore {
   #closed = false
   #owned = false
 
-  constructor(path: string, database: DatabaseSync, options: Required<DiskStoreOptions>) {
+  constructor(
+    path: string,
+    database: DatabaseSync,
+    options: DiskStoreOptions & { cacheBytes: number; maxStoredBytes: number },
+  ) {
     this.path = path
-    this.cacheBytes = options.cacheBytes ?? defaultCacheBytes
-    this.#maxStoredBytes = options.maxStoredBytes ?? defaultMaxStoredBytes
+    this.cacheBytes = options.cacheBytes
+    this.#maxStoredBytes = options.maxStoredBytes
     this.#budget = options.budget
     this.#database = database
     this.#insert = database.prepare(insertSql)
