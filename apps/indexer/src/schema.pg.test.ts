@@ -1,5 +1,5 @@
 import { base32 } from 'multiformats/bases/base32'
-import { microsFromTid } from 'repo-stream'
+import { microsFromTid, tidFromMicros } from 'repo-stream'
 import { expect, test } from 'vitest'
 import { loadConfig } from './config.ts'
 import { camelCase } from './config-check.ts'
@@ -42,6 +42,12 @@ test('CIDs turn into text and back, and TIDs into times', async () => {
       identity: 'bafkqabtimvwgy3yk',
     },
   ])
+  const tids = [0, 1, 1_706_933_106_789_123, 2 ** 53 - 1].map((micros) => ({ tid: tidFromMicros(micros, 5), micros }))
+  const read = await database.pool.query<{ micros: number }>(
+    `select (extract(epoch from tid_time(tid)) * 1000000)::int8 as micros from unnest($1::text[]) with ordinality t (tid, n) order by n`,
+    [tids.map(({ tid }) => tid)],
+  )
+  expect(read.rows.map(({ micros }) => micros)).toEqual(tids.map(({ micros }) => micros))
 })
 
 test('views show whole what rows hold in short forms', async () => {
