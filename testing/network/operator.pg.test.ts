@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openTestDatabase, type TestDatabase, untilLockWait } from 'indexer/src/testing-database.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { launcher, runIndexer, startIndexer } from './run-indexer.ts'
+import { launcher, type RunIndexerOptions, runIndexer, startIndexer } from './run-indexer.ts'
 
 let database: TestDatabase
 let dir: string
@@ -22,8 +22,8 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true })
 })
 
-async function refused(args: readonly string[], code: string, what: RegExp): Promise<void> {
-  const { exitCode, stdout, stderr } = await runIndexer(args)
+async function refused(args: readonly string[], code: string, what: RegExp, options?: RunIndexerOptions): Promise<void> {
+  const { exitCode, stdout, stderr } = await runIndexer(args, options)
   expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 2, stdout: '' })
   expect(stderr).toMatch(new RegExp(`^indexer: ${code}: [^\n]+\n$`))
   expect(stderr).toMatch(what)
@@ -108,6 +108,14 @@ test('no archive, and no query, are mistakes', async () => {
   await refused(['reproject', '--archive', dir, '--database', database.url], 'FileUnusable', /no archive in/)
   await refused(['sql', ' ', '--database', database.url], 'BadUsage', /the query is empty/)
   await refused(['run', '--database', database.url, '--archive', join(dir, 'a-file')], 'FileUnusable', /a-file/)
+})
+
+test('a machine for which there is no embedded database is told to bring its own', async () => {
+  const arch = `data:text/javascript,Object.defineProperty(process,'arch',{value:'riscv64'})`
+  const args = ['run', '--data-dir', join(dir, 'elsewhere')]
+  await refused(args, 'EmbeddedDatabaseMissing', /linux-riscv64 .*give --database/, {
+    env: { NODE_OPTIONS: `--import=${arch}` },
+  })
 })
 
 const http = ['run', '--relay', 'http://127.0.0.1:1', '--database', 'postgres://nobody@127.0.0.1:1/x']

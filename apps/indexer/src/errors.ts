@@ -202,6 +202,7 @@ const mistakes: readonly ErrorCode[] = [
   'SchemaInUse',
   'IndexRefused',
   'MigrationFailed',
+  'EmbeddedDatabaseMissing',
   'DemoFailed',
 ]
 
