@@ -27,7 +27,7 @@ const clockId = 5
 
 export async function storeBigRepo(options: BigRepoOptions): Promise<StoredRepos> {
   return await storeOnce({ kind: 'big repo', ...options }, (dir) => {
-    process.stderr.write(`building a repo of ${options.records} records, once, into ${dir}\n`)
+    process.stderr.write(`building a repo of ${options.records} records, once\n`)
     const did = makeDid(`big ${options.seed}`)
     const signingKey = makeSigningKey(did)
     let records = 0

@@ -62,5 +62,6 @@ function report(settings: Record<string, string>): void {
         }
   const machine = { cpu: cpus()[0]?.model, cores: cpus().length, node: process.version, postgres: settings }
   const result = { bench: 'growth', machine, cases, ratios }
-  console.log(values.json ? JSON.stringify(result) : result)
+  if (values.json) console.log(JSON.stringify(result))
+  else console.dir(result, { depth: null })
 }

@@ -56,6 +56,7 @@ export async function storeOnce(options: object, build: (dir: string) => Built |
     mkdirSync(unfinished, { recursive: true })
     writeFileSync(join(unfinished, 'repos.json'), JSON.stringify(await build(unfinished)))
     renameSync(unfinished, dir)
+    process.stderr.write(`stored in ${dir}\n`)
   }
   return readStored(dir)
 }
@@ -67,7 +68,7 @@ export function readStored(dir: string): StoredRepos {
 }
 
 async function build(dir: string, { seed, repos, bigRepos, bigBytes }: RepoFilesOptions): Promise<Built> {
-  process.stderr.write(`building ${repos} repos, once, into ${dir}\n`)
+  process.stderr.write(`building ${repos} repos, once\n`)
   const bigRecords = Math.round(bigBytes / carBytesPerRecord)
   const planned = planRepos({ seed, repos, bigRepos, bigRecords })
   const parts = await Promise.all(
