@@ -22,7 +22,12 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true })
 })
 
-async function refused(args: readonly string[], code: string, what: RegExp, options?: RunIndexerOptions): Promise<void> {
+async function refused(
+  args: readonly string[],
+  code: string,
+  what: RegExp,
+  options?: RunIndexerOptions,
+): Promise<void> {
   const { exitCode, stdout, stderr } = await runIndexer(args, options)
   expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 2, stdout: '' })
   expect(stderr).toMatch(new RegExp(`^indexer: ${code}: [^\n]+\n$`))

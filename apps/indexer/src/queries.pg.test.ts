@@ -34,9 +34,12 @@ test.each(asked)('the docs answer: $title', async ({ sql }) => {
   expect(rows.length).toBeGreaterThan(0)
 })
 
-test.each(queriesOf('README.md'))('a query of the README runs: $title', async ({ sql }) => {
-  for (const statement of sql.split(';')) await database.pool.query(statement)
-})
+test.each([...queriesOf('README.md'), ...queriesOf('OPERATIONS.md')])(
+  'queries of the README and of OPERATIONS run: $title',
+  async ({ sql }) => {
+    for (const statement of sql.split(';')) await database.pool.query(statement)
+  },
+)
 
 function queriesOf(file: string): { title: string; sql: string }[] {
   const text = readFileSync(join(root, file), 'utf8')

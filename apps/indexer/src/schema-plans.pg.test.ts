@@ -127,7 +127,9 @@ test('sort_at is created_at, but never after the time of its TID or of indexing'
 })
 
 test('the order of a feed costs no call of a function for each row', async () => {
-  const { rows } = await database.pool.query('explain verbose select sort_at from "like" order by sort_at desc limit 20')
+  const { rows } = await database.pool.query(
+    'explain verbose select sort_at from "like" order by sort_at desc limit 20',
+  )
   const plan = rows.map((row) => row['QUERY PLAN']).join('\n')
   expect(plan).toContain('LEAST(')
   expect(plan).not.toContain('tid_time')

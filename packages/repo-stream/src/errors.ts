@@ -68,7 +68,7 @@ export interface RepoStreamErrorOptions {
   readonly details?: Readonly<Record<string, unknown>>
 }
 
-/** Every error that this package throws by itself. Match on `code`, never on the message. */
+/** Every error that this package throws by itself, but for wrong arguments, which are a `TypeError`. Match on `code`, never on the message. */
 export class RepoStreamError extends Error {
   override readonly name = 'RepoStreamError'
   readonly code: RepoStreamErrorCode

@@ -8,7 +8,8 @@ import { WalkDriver } from './walk-driver.ts'
 
 /**
  * Reads a CAR until it is whole in memory, or until `memoryLimitBytes` or the budget stops it.
- * Throws a `RepoStreamError`, what the source throws, or the signal's reason; by then everything is freed.
+ * Throws a `RepoStreamError`, what the source throws, or the signal's reason; by then everything is freed. A `TypeError`: an option that
+ * is no number of bytes, or a chunk that is no `Uint8Array`.
  */
 export async function loadCar(source: CarSource, options: LoadOptions = {}): Promise<MemoryCar | DiskCar> {
   const load = new Load(source, options)

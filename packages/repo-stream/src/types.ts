@@ -44,12 +44,14 @@ export interface LoadOptions {
   readonly process?: Process | undefined
   /** Check that every block has the hash of its CID. Default true. Key order, depth and prefixes are checked always. */
   readonly verifyHashes?: boolean | undefined
+  /** Instead of the defaults, which are `defaultLimits`; what passes one ends the load in `LimitExceeded`. */
   readonly limits?: Partial<Limits> | undefined
   /**
    * Aborting rejects the call that is pending, or else the next one, with the signal's reason; that call releases everything. A load
    * or driver of which nothing is called any more is released by `discard` or `close` only.
    */
   readonly signal?: AbortSignal | undefined
+  /** Shared with other loads, beside `memoryLimitBytes`. Default: none. */
   readonly budget?: MemoryBudget | undefined
   /**
    * What to do with a CAR in preorder (sync v1.1), whose records can come out while its bytes come in. `stream` (default):
