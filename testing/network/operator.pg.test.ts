@@ -1,7 +1,7 @@
 // Mistakes at the command line, as an operator makes them: each ends with a code, one line that says what to do, and exit code 2;
 // nothing is made or changed by it.
 import { execFile } from 'node:child_process'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openTestDatabase, type TestDatabase, untilLockWait } from 'indexer/src/testing-database.ts'
@@ -122,6 +122,14 @@ test('a machine for which there is no embedded database is told to bring its own
     env: { NODE_OPTIONS: `--import=${arch}` },
   })
 })
+
+test('two demos that start together have ports of their own', async () => {
+  const demos = ['one', 'two'].map((name) => ['demo', '--accounts', '10', '--data-dir', join(dir, name)])
+  const first = await Promise.all(demos.map((args) => runIndexer(args)))
+  expect(first.map(({ exitCode, stderr }) => (exitCode === 0 ? 0 : stderr))).toEqual([0, 0])
+  const kept = ['one', 'two'].map((name) => readFile(join(dir, name, 'demo/ports.json'), 'utf8'))
+  expect(new Set(await Promise.all(kept)).size).toBe(2)
+}, 120_000)
 
 const http = ['run', '--relay', 'http://127.0.0.1:1', '--database', 'postgres://nobody@127.0.0.1:1/x']
 

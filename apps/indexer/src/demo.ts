@@ -32,8 +32,7 @@ export async function demo(
   }
   const dataDir = join(options.dataDir, 'demo')
   await mkdir(dataDir, { recursive: true })
-  const port = await choosePort(dataDir)
-  await using network = await startNetwork(accounts, port)
+  await using network = await startOnPorts(dataDir, accounts)
   io.log.info({ accounts, relay: network.relayUrl, plc: network.plcUrl }, 'a demo network is up on loopback')
   const runOptions = {
     ...options,
@@ -55,16 +54,25 @@ export async function demo(
   }
 }
 
-/** The ports of the first demo in this folder are kept: hosts are known by their URL, and a second start goes on with them. */
-async function choosePort(dataDir: string): Promise<number> {
+/**
+ * The ports of the first demo in this folder are kept: hosts are known by their URL, and a second start goes on with them. Ports that were
+ * free a moment ago may be taken by a demo in another folder that starts at the same time: then the next ones are tried.
+ */
+async function startOnPorts(dataDir: string, accounts: number): Promise<DemoProcess> {
   const file = join(dataDir, 'ports.json')
   const kept: unknown = await readFile(file, 'utf8').then(JSON.parse, () => undefined)
-  if (typeof kept === 'number') return kept
+  if (typeof kept === 'number') {
+    const network = await startNetwork(accounts, kept)
+    if (network !== undefined) return network
+    const message = `port ${kept} or one of the next ${portsNeeded - 1} is in use: is another demo running? Else remove ${file}`
+    throw new IndexerError('DemoFailed', message)
+  }
   for (const port of firstPorts) {
     const free = await Promise.all(Array.from({ length: portsNeeded }, (_, offset) => isFree(port + offset)))
-    if (!free.every(Boolean)) continue
+    const network = free.every(Boolean) ? await startNetwork(accounts, port) : undefined
+    if (network === undefined) continue
     await writeFile(file, `${port}\n`)
-    return port
+    return network
   }
   throw new IndexerError('DemoFailed', `no ${portsNeeded} free ports in a row from ${firstPorts[0]} on`)
 }
@@ -82,18 +90,21 @@ interface DemoProcess extends AsyncDisposable {
   plcUrl: string
 }
 
-/** In a session of its own, so that Ctrl-C reaches us alone; it ends when its standard input closes, that is, with us. */
-async function startNetwork(accounts: number, port: number): Promise<DemoProcess> {
+/**
+ * In a session of its own, so that Ctrl-C reaches us alone; it ends when its standard input closes, that is, with us. Undefined: one of
+ * the ports is taken.
+ */
+async function startNetwork(accounts: number, port: number): Promise<DemoProcess | undefined> {
   const script = join(import.meta.dirname, '../demo/serve.ts')
   const args = ['--accounts', accounts, '--port', port, '--max-seconds', maxServerSeconds].map(String)
   const child = spawn(process.execPath, [...process.execArgv, script, ...args, '--until-stdin-closes'], {
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
   })
-  const { relayUrl, plcUrl } = await readAddress(child, port)
+  const address = await readAddress(child)
+  if (address === undefined) return undefined
   return {
-    relayUrl,
-    plcUrl,
+    ...address,
     [Symbol.asyncDispose]: async () => {
       const ended = new Promise((resolve) => child.once('close', resolve))
       child.stdin?.end()
@@ -102,16 +113,17 @@ async function startNetwork(accounts: number, port: number): Promise<DemoProcess
   }
 }
 
-async function readAddress(child: ChildProcess, port: number): Promise<{ relayUrl: string; plcUrl: string }> {
+async function readAddress(child: ChildProcess): Promise<Pick<DemoProcess, 'relayUrl' | 'plcUrl'> | undefined> {
   let errors = ''
   child.stderr?.on('data', (chunk: Buffer) => {
     errors = (errors + chunk.toString('utf8')).slice(-4000)
   })
   if (child.stdout) {
-    for await (const line of createInterface({ input: child.stdout })) return JSON.parse(line)
+    for await (const line of createInterface({ input: child.stdout })) {
+      const { relayUrl, plcUrl } = JSON.parse(line)
+      return { relayUrl, plcUrl }
+    }
   }
-  const reason = errors.includes('EADDRINUSE')
-    ? `port ${port} or one of the next ${portsNeeded - 1} is in use: is another demo running? Else remove ports.json in the demo's data directory`
-    : errors
-  throw new IndexerError('DemoFailed', `the demo network did not start: ${reason}`)
+  if (errors.includes('EADDRINUSE')) return undefined
+  throw new IndexerError('DemoFailed', `the demo network did not start: ${errors}`)
 }
