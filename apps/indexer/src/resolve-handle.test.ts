@@ -9,7 +9,7 @@ const other = 'did:plc:bbbbbbbbbbbbbbbbbbbbbbbb'
 
 /** `records` of DNS by name, and what every domain answers at its well-known address. */
 async function resolving<Answer>(
-  records: Record<string, string[]>,
+  records: Parameters<typeof startDns>[0],
   domain: { status: number; body: string },
   use: (resolve: ResolveHandle, asked: string[]) => Promise<Answer>,
 ): Promise<Answer> {
@@ -20,7 +20,10 @@ async function resolving<Answer>(
   })
   await using http = openTestHttp()
   const wellKnownUrl = (handle: string) => `${server.origin}/${handle}`
-  return await use(createHandleResolver(http, { dnsServers: dns.servers, wellKnownUrl }), server.asked)
+  return await use(
+    createHandleResolver(http, { dnsServers: dns.servers, dnsTimeoutMs: 200, wellKnownUrl }),
+    server.asked,
+  )
 }
 
 const nowhere = { status: 404, body: 'Not found' }
@@ -63,6 +66,19 @@ test.each([
     await expect(resolve('alice.example')).rejects.toMatchObject({ code })
   })
 })
+
+test.each(['silent', 'failing'] as const)(
+  'a %s DNS server may know a record, whatever the domain answers',
+  async (dns) => {
+    const records = { '_atproto.alice.example': dns }
+    await resolving(records, nowhere, async (resolve) => {
+      await expect(resolve('alice.example')).rejects.toMatchObject({ code: 'DnsFailed' })
+    })
+    await resolving(records, { status: 200, body: did }, async (resolve) => {
+      expect(await resolve('alice.example')).toBe(did)
+    })
+  },
+)
 
 test('a domain in the private network is not asked', async () => {
   await using server = await startTestServer((_request, response) => void response.end(did))

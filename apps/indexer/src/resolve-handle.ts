@@ -25,11 +25,12 @@ export function createHandleResolver(http: Http, options: HandleOptions = {}): R
   const dns = new Resolver({ timeout: dnsTimeoutMs, tries: 2 })
   if (dnsServers) dns.setServers(dnsServers)
   return async (handle, signal) => {
-    let hasNone = false
+    let failure: NodeJS.ErrnoException | undefined
     const records = await dns.resolveTxt(`_atproto.${handle}`).catch((error: NodeJS.ErrnoException) => {
-      hasNone = isAbsent(error.code)
+      failure = error
       return [] // no record, or no DNS: the domain is asked
     })
+    const hasNone = isAbsent(failure?.code)
     const named = records.map((parts) => parts.join('')).filter((text) => text.startsWith('did='))
     const did =
       named.length === 1
@@ -40,11 +41,18 @@ export function createHandleResolver(http: Http, options: HandleOptions = {}): R
             throw error
           })
     if (isDid(did)) return did
+    if (failure && !hasNone && !isBeyondDns(failure.code)) {
+      const message = `the DNS record of ${handle} could not be asked for: ${failure.code}`
+      throw new IndexerError('DnsFailed', message, { cause: failure, details: { handle } })
+    }
     throw new IndexerError('HandleNotFound', `the domain of ${handle} names no DID`, { details: { handle } })
   }
 }
 
 const isAbsent = (code: unknown): boolean => code === 'ENOTFOUND' || code === 'ENODATA'
+
+/** The machine has no DNS server to ask (see safe-lookup.ts), or the name with `_atproto.` before it is too long for one. */
+const isBeyondDns = (code: unknown): boolean => code === 'ECONNREFUSED' || code === 'EBADNAME'
 
 async function askDomain(url: string, http: Http, signal: AbortSignal | undefined): Promise<string | undefined> {
   try {

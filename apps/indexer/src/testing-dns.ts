@@ -6,6 +6,7 @@ import { isIP } from 'node:net'
 const typeA = 1
 const typeTxt = 16
 const typeAaaa = 28
+const serverFailure = 2
 const nameError = 3
 
 export interface TestDns extends AsyncDisposable {
@@ -13,8 +14,8 @@ export interface TestDns extends AsyncDisposable {
   asked(): number
 }
 
-/** A name that is not in `records` does not exist; one that is `silent` gets no answer at all. */
-export async function startDns(records: Record<string, string[] | 'silent'>): Promise<TestDns> {
+/** A name that is not in `records` does not exist; one that is `silent` gets no answer at all, one that is `failing` SERVFAIL. */
+export async function startDns(records: Record<string, string[] | 'silent' | 'failing'>): Promise<TestDns> {
   const socket = createSocket('udp4')
   let asked = 0
   socket.on('message', (query, from) => {
@@ -28,12 +29,13 @@ export async function startDns(records: Record<string, string[] | 'silent'>): Pr
     const type = query.readUInt16BE(end + 1)
     const record = records[labels.join('.')]
     if (record === 'silent') return
-    const answers = (record ?? []).flatMap((text) => {
+    const code = record === undefined ? nameError : record === 'failing' ? serverFailure : 0
+    const answers = (record === 'failing' ? [] : (record ?? [])).flatMap((text) => {
       if (typeOf(text) !== type) return []
       const data = dataOf(text)
       return Buffer.concat([Buffer.from([0xc0, 12, 0, type, 0, 1, 0, 0, 0, 60, 0, data.length]), data])
     })
-    const header = Buffer.from([0, 0, 0x81, 0x80 + (record ? 0 : nameError), 0, 1, 0, answers.length, 0, 0, 0, 0])
+    const header = Buffer.from([0, 0, 0x81, 0x80 + code, 0, 1, 0, answers.length, 0, 0, 0, 0])
     header.set(query.subarray(0, 2))
     socket.send(Buffer.concat([header, question, ...answers]), from.port, from.address)
   })
