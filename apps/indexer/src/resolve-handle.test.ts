@@ -61,6 +61,7 @@ test.each([
   [{ status: 200, body: '<!doctype html>' }, 'HandleNotFound'],
   [{ status: 200, body: 'x'.repeat(1_000_000) }, 'HandleNotFound'],
   [{ status: 503, body: '' }, 'HostError'],
+  [{ status: 429, body: '' }, 'RateLimited'],
 ])('a domain that answers otherwise gives a coded error: %o', async (domain, code) => {
   await resolving({}, domain, async (resolve) => {
     await expect(resolve('alice.example')).rejects.toMatchObject({ code })
@@ -79,6 +80,18 @@ test.each(['silent', 'failing'] as const)(
     })
   },
 )
+
+test('a domain that wants to be left alone says until when', async () => {
+  await using dns = await startDns({})
+  await using server = await startTestServer((_request, response) => {
+    response.writeHead(429, { 'retry-after': '60' })
+    response.end()
+  })
+  await using http = openTestHttp()
+  const resolve = createHandleResolver(http, { dnsServers: dns.servers, wellKnownUrl: () => server.origin })
+  const error = await resolve('alice.example').catch((error: unknown) => error)
+  expect(error).toMatchObject({ code: 'RateLimited', details: { retryAtMs: expect.any(Number) } })
+})
 
 test('a domain in the private network is not asked', async () => {
   await using server = await startTestServer((_request, response) => void response.end(did))

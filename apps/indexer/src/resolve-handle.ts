@@ -4,6 +4,7 @@ import { Resolver } from 'node:dns/promises'
 import { isDid } from './did-document.ts'
 import { errorClass, IndexerError } from './errors.ts'
 import type { Http } from './http.ts'
+import { readRateLimit } from './rate-limit.ts'
 
 export interface HandleOptions {
   /** In place of those of /etc/resolv.conf, `address:port`. */
@@ -57,9 +58,13 @@ const isBeyondDns = (code: unknown): boolean => code === 'ECONNREFUSED' || code 
 async function askDomain(url: string, http: Http, signal: AbortSignal | undefined): Promise<string | undefined> {
   try {
     const answer = await http.get(url, { accept: 'text/plain', maxBytes: maxBodyBytes, signal })
-    if (answer.status >= 500) {
+    if (answer.status >= 500 || answer.status === 429) {
       answer.discard()
-      throw new IndexerError('HostError', `${url} answered with ${answer.status}`, { details: { url } })
+      const { retryAfterMs, resetMs } = readRateLimit(answer.headers, Date.now())
+      const waitMs = retryAfterMs ?? (answer.status === 429 ? resetMs : undefined)
+      const details = { url, ...(waitMs === undefined ? {} : { retryAtMs: Date.now() + waitMs }) }
+      const code = answer.status === 429 ? 'RateLimited' : 'HostError'
+      throw new IndexerError(code, `${url} answered with ${answer.status}`, { details })
     }
     const chunks: Uint8Array[] = []
     for await (const chunk of answer.body) chunks.push(chunk)
