@@ -141,6 +141,18 @@ describe('followPlcExport', () => {
     })
   })
 
+  it('takes an operation that turns up late, behind others of a later time', () => {
+    const operations = [...many(25), { did: didOf(90), atMs: 60_000 }]
+    return follow(serveExport(operations), async ({ run, lookUp, asked }) => {
+      await run()
+      operations.splice(25, 0, { did: didOf(0), atMs: 58_000, host: 'https://late.example' })
+      const before = asked.length
+      await run()
+      expect((await lookUp(didOf(0)))?.host).toBe('https://late.example')
+      expect(asked.length - before).toBe(1)
+    })
+  })
+
   it('gets past more operations of one millisecond than fit on a page', () =>
     follow(serveExport([...many(25, 25), { did: didOf(90), atMs: 2000 }]), async ({ run, lookUp }) => {
       await run()

@@ -1,6 +1,7 @@
 // Fills and follows the table `identities` from a PLC directory's paged /export. In: a directory. Out: rows, and a cursor
 // that a killed run goes on from. The surprise is the cursor: it is a time, and operations of one millisecond may stand on
-// both sides of a page's end, so the next page begins a millisecond early; what comes twice changes nothing.
+// both sides of a page's end, so the next page begins a millisecond early; and the directory gives an operation its time before
+// it commits it, so behind the last one there is a look further back. What comes twice changes nothing.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorClass, IndexerError } from './errors.ts'
 import type { Http } from './http.ts'
@@ -27,6 +28,8 @@ export const defaultPlcExportLimits = {
   maxPageBytes: 32 * 1024 ** 2,
   /** Between looks for new operations once all are known. */
   pollMs: 10_000,
+  /** So much later than its time an operation may turn up: the directory checks and commits it in between. */
+  lateMs: 10_000,
   /** After a failure; doubled up to the next. */
   backOffMs: 1000,
   maxBackOffMs: 120_000,
@@ -48,7 +51,7 @@ export async function followPlcExport(context: PlcExportContext): Promise<never>
       const page = await readPage(`${plcUrl}/export`, cursor, { ...context, limits })
       const { operations } = page
       const finished = !page.full
-      cursor = cursorAfter(cursor, page)
+      cursor = cursorAfter(cursor, page, limits)
       if (cursor !== undefined) await identities.savePage(operations, { source, cursor, finished })
       context.onPage?.({ operations: operations.length, caughtUp: finished })
       failures = 0
@@ -101,12 +104,20 @@ async function readPage(
   return { operations, full: lines.length >= limits.pageOperations, lastAtMs: last?.createdAt.getTime() }
 }
 
-/** A millisecond before the last operation; behind it only if a whole page has been of that one millisecond. */
-function cursorAfter(before: string | undefined, { full, lastAtMs }: ExportPage): string | undefined {
+/**
+ * Of a full page a millisecond before the last operation; behind it only if the whole page has been of that one millisecond. Once all
+ * are known, as far back as one may be that was not there yet.
+ */
+function cursorAfter(
+  before: string | undefined,
+  { full, lastAtMs }: ExportPage,
+  { lateMs }: PlcExportLimits,
+): string | undefined {
   if (lastAtMs === undefined) return before
+  if (!full) return new Date(Math.max(0, lastAtMs - lateMs)).toISOString()
   const early = new Date(lastAtMs - 1).toISOString()
   if (before === undefined || early > before) return early
-  return full ? new Date(Math.max(lastAtMs, Date.parse(before) + 1)).toISOString() : before
+  return new Date(Math.max(lastAtMs, Date.parse(before) + 1)).toISOString()
 }
 
 function untilRetry(error: unknown): number {
