@@ -120,6 +120,20 @@ test('an account that was deleted since loses its rows when it is looked at agai
   expect(rows).toHaveLength(1)
 })
 
+test('a named account that has moved is asked for where it lives, though the copy of the directory does not know that yet', async () => {
+  const [account] = active()
+  if (!account) throw new Error('an account')
+  const names = [account.did]
+  await crawl([], { names })
+  await database.pool.query(`
+    insert into identities (did, operated_at, host_id, handle, signing_key)
+    select did, now(), host_id, handle, signing_key from repos`)
+  network.migrate(account, (account.pds + 1) % network.pdsUrls.length)
+  network.edit(account, createRandom('moved'))
+  await crawl([], { names, plcExport: true })
+  await expectDone([account])
+})
+
 describe('names while another process of the same crawl lives', () => {
   test.each(['arguments', 'file'] as const)('%s: those that were not listed yet are', async (kind) => {
     const [first, second] = active()

@@ -224,16 +224,29 @@ async function didOf({ line, text }: Name, tally: Tally, context: LookUp): Promi
   }
 }
 
-/** What its host says of an account now. Whatever goes wrong says nothing: the account stays as it is. */
+/**
+ * What its host says of an account now. Whatever goes wrong says nothing: the account stays as it is. One that its host does not have any
+ * more may have moved since the cache, or the copy of the directory, last heard of it.
+ */
 async function askHost(did: string, { fetch, resolver, signal, log }: LookUp): Promise<Listed> {
+  const ask = (host: string): Promise<Listed> =>
+    getRepoStatus({ host, did }, fetch).catch((error) => goneFor(did, error))
   try {
     const { host } = await resolver.resolve(did, { signal })
-    return await getRepoStatus({ host, did }, fetch)
+    const listed = await ask(host)
+    if (listed.active) return listed
+    const { host: home } = await resolver.resolve(did, { refresh: true, signal })
+    return home === host ? listed : await ask(home)
   } catch (error) {
     const kind = errorClass(error)
     if (signal.aborted || kind === undefined || kind === 'stop-run') throw error
-    if (kind === 'gone') return { did, active: false, status: statusOf((error as IndexerError).code) }
+    if (kind === 'gone') return goneFor(did, error)
     log.debug({ did, err: error }, 'the status of an account could not be asked')
     return { did, active: undefined }
   }
+}
+
+function goneFor(did: string, error: unknown): Listed {
+  if (errorClass(error) !== 'gone') throw error
+  return { did, active: false, status: statusOf((error as IndexerError).code) }
 }
