@@ -196,6 +196,21 @@ test('a view of the user over a table stops the swap; without it only the swap i
   expect(compareLines(after, await readAll(place.database))).toEqual([])
 }, 240_000)
 
+test('who could read views and tables before the swap can read them after it', async () => {
+  await using place = await openPlace()
+  await crawl(network, place, { config: 'before' })
+  const { pool } = place.database
+  const names = ['like', 'post', 'rejects', 'like_rows', 'reject_rows']
+  const reader = 'pg_monitor' // a role that every server has
+  for (const name of names) await pool.query(`grant select on "${name}" to ${reader}`)
+  await reproject(place, 'after')
+  const { rows } = await pool.query<{ name: string }>(
+    `select name from unnest($1::text[]) as name where has_table_privilege($2, quote_ident(name), 'select')`,
+    [names, reader],
+  )
+  expect(rows.map(({ name }) => name)).toEqual(names)
+}, 240_000)
+
 test('repos that are gone remember what they lack, and forget what the archive gives them', async () => {
   await using place = await openPlace()
   await crawl(network, place, { config: 'before' })

@@ -15,6 +15,7 @@ import { outdateAmong } from './outdate.ts'
 import { shadowSchema } from './reproject-shadow.ts'
 import { applySchemaIn, dropUnused, openBooksFor } from './schema.ts'
 import { type AppliedTable, readWork, workFor } from './schema-changes.ts'
+import { grantsOn } from './schema-grants.ts'
 import { quoteName } from './schema-sql.ts'
 import { step } from './steps.ts'
 
@@ -57,8 +58,10 @@ async function swap(swap: Swap): Promise<number> {
   const old = `${live}_replaced`
   await client.query(`create schema ${old}`)
   for (const name of names) {
+    const grants = await grantsOn(client, `${live}.${quoteName(name)}`)
     await client.query(`alter table if exists ${live}.${quoteName(name)} set schema ${old}`)
     await client.query(`alter table ${shadow}.${quoteName(name)} set schema ${live}`)
+    for (const grant of grants) await client.query(grant)
   }
   await applySchemaIn(client, { schema: live, config, replaced: true })
   for (const name of names) await dropUnused(client, `table if exists ${old}.${quoteName(name)}`)

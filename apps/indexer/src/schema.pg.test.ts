@@ -120,6 +120,24 @@ test('a start with the same config waits for nobody who reads a view', async () 
   reader.release()
 })
 
+test('a view that changes is read by those who could read it before', async () => {
+  await using database = await openTestDatabase()
+  const { pool } = database
+  const withColumns = (...names: string[]) =>
+    resolveConfig({
+      collections: { 'a.b.thing': { columns: Object.fromEntries(names.map((name) => [name, 'text'])) } },
+    })
+  await applySchema(database, { config: await withColumns('one') })
+  await pool.query('grant select on thing to pg_monitor with grant option; grant insert, delete on thing to public')
+  const granted = `
+    select grantee, privilege_type as privilege, is_grantable as "isGrantable" from information_schema.table_privileges
+    where table_name = 'thing' and grantee <> current_user order by 1, 2`
+  const before = await pool.query(granted)
+  expect(before.rows).toHaveLength(3)
+  await applySchema(database, { config: await withColumns('one', 'two') })
+  expect((await pool.query(granted)).rows).toEqual(before.rows)
+})
+
 test('a table from before short forms gets its jsonb columns anew, and is filled again', async () => {
   await using database = await openTestDatabase()
   const config = await loadConfig({ collections: ['*'] })

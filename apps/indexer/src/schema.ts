@@ -20,6 +20,7 @@ import {
 } from './schema-changes.ts'
 import { distributeTables } from './schema-citus.ts'
 import { functionStatements } from './schema-functions.ts'
+import { grantsOn } from './schema-grants.ts'
 import {
   columnDefinition,
   createTableStatement,
@@ -73,7 +74,10 @@ export async function applySchemaIn(
   for (const statement of functionStatements(schema)) await client.query(statement)
   for (const view of stateViewStatements(schema)) await makeStateView(client, schema, { ...view, replaced })
   const change: SchemaChange = { created: [], changed: [], removed: [] }
-  for (const table of config.tables) await applyTable({ client, schema, config, replaced, change, applied }, table)
+  const grants: string[] = []
+  for (const table of config.tables)
+    await applyTable({ client, schema, config, replaced, change, applied, grants }, table)
+  for (const grant of grants) await client.query(grant)
   if (citus) await distributeTables(client, { config, schema })
   for (const [name, { removed }] of applied) {
     if (removed || config.tables.some((table) => table.name === name)) continue
@@ -147,6 +151,8 @@ interface Applying {
   replaced: boolean
   change: SchemaChange
   applied: ReadonlyMap<string, AppliedTable>
+  /** For views that are made anew under their names. */
+  grants: string[]
 }
 
 async function applyTable(applying: Applying, table: Table): Promise<void> {
@@ -156,7 +162,7 @@ async function applyTable(applying: Applying, table: Table): Promise<void> {
   if (replaced) {
     // It is there, with the columns of this config.
   } else if (before === undefined) await client.query(createTableStatement(schema, table))
-  else if (before.version !== table.version) isViewGone = await alterTable(client, schema, table, before)
+  else if (before.version !== table.version) isViewGone = await alterTable(applying, table, before)
   if (before === undefined || before.removed) change.created.push(table.name)
   else if (before.version !== table.version) change.changed.push(table.name)
   await makeView(applying, table, isViewGone)
@@ -224,7 +230,8 @@ async function record(client: PoolClient, schema: string, table: Table): Promise
  * A new column is added; one of another type takes the place of its namesake, whose values could not be converted. So does one that
  * the config has not named for a while: nobody knows of which type its values are. Says whether the view had to go for it.
  */
-async function alterTable(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<boolean> {
+async function alterTable(applying: Applying, table: Table, before: AppliedTable): Promise<boolean> {
+  const { client, schema } = applying
   const { rows } = await client.query<{ name: string; type: string }>(
     `select attname as name, format_type(atttypid, atttypmod) as type from pg_attribute
     where attrelid = $1::regclass and attnum > 0 and not attisdropped`,
@@ -242,17 +249,18 @@ async function alterTable(client: PoolClient, schema: string, table: Table, befo
   }
   if (changes.length === 0) return false
   const drops = changes.some((one) => one.startsWith('drop'))
-  if (drops) await dropView(client, schema, table, before)
+  if (drops) await dropView(applying, table, before)
   await client.query(`alter table ${schema}.${tableName(table)} ${changes.join(', ')}`)
   return drops
 }
 
 /** To replace a view is to wait for everybody who reads it, so one that is as it should be is left alone. */
-async function makeView({ client, schema, replaced, applied }: Applying, table: Table, isGone: boolean): Promise<void> {
+async function makeView(applying: Applying, table: Table, isGone: boolean): Promise<void> {
+  const { client, schema, replaced, applied } = applying
   const before = applied.get(table.name)
   const isSame = before?.view === viewDefinition(schema, table)
   if (isSame && !replaced && !isGone) return
-  if (before !== undefined && !isSame) await dropView(client, schema, table, before)
+  if (before !== undefined && !isSame) await dropView(applying, table, before)
   await client.query(createViewStatement(schema, table))
   for (const lookup of lookupFunctions(schema, table)) await client.query(lookup.statement)
 }
@@ -280,10 +288,12 @@ async function makeStateView(
 }
 
 /** With the functions that return its rows: those of the old columns, and whatever else has its shape is the user's. */
-async function dropView(client: PoolClient, schema: string, table: Table, before: AppliedTable): Promise<void> {
+async function dropView({ client, schema, grants }: Applying, table: Table, before: AppliedTable): Promise<void> {
+  const view = `${schema}.${quoteName(table.name)}`
+  grants.push(...(await grantsOn(client, view)))
   const old = { ...table, columns: before.columns }
   for (const { name } of lookupFunctions(schema, old)) await client.query(`drop function if exists ${name}`)
-  await dropUnused(client, `view if exists ${schema}.${quoteName(table.name)}`)
+  await dropUnused(client, `view if exists ${view}`)
 }
 
 /** Throws `SchemaInUse` when something of the user's depends on it. */
