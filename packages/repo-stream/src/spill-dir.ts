@@ -1,24 +1,30 @@
 // Names the temporary files of a process in a folder, and removes what killed processes left there. A name holds the pid
-// and the time at which that process started, so that a pid that was given out again is not taken for the old one.
-import { readFileSync } from 'node:fs'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+// and the time at which that process started, so that a pid that was given out again is not taken for the old one; and where that pid
+// counts, for the folder may be shared with another machine or container, whose processes cannot be seen from here.
+import { createHash } from 'node:crypto'
+import { readFileSync, readlinkSync } from 'node:fs'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { threadId } from 'node:worker_threads'
 import { RepoStreamError } from './errors.ts'
 
-const pattern = /^repo-stream-(\d+)-(\w+)-\w+\.[a-z.]+(?:-\w+)?$/
+const pattern = /^repo-stream-(\d+)-(\w+)-(?:(\w+)-)?\w+\.[a-z.]+(?:-\w+)?$/
+/** A file of another place that nobody has written to for so long is nobody's. */
+const maxForeignAgeMs = 24 * 3600_000
 let files = 0
 let ours: string | undefined
+let ourPlace: string | undefined
 
 /** A path in `dir` that no other walk uses, in this thread or another, for `openDiskStore`. */
 export function spillPath(dir: string, extension = 'sqlite'): string {
-  ours ??= `repo-stream-${process.pid}-${startOf(process.pid) ?? 'x'}-${threadId}`
+  ours ??= `repo-stream-${process.pid}-${startOf(process.pid) ?? 'x'}-${placeOf()}-${threadId}`
   return join(dir, `${ours}_${++files}.${extension}`)
 }
 
 /**
- * Makes `dir` where it is missing and removes the temporary files in it whose process is gone; gives how many. Files are
+ * Makes `dir` where it is missing and removes the temporary files in it whose process is gone; gives how many. Those of a process that
+ * cannot be seen from here (before a reboot, on another machine or in another container) go when they are a day old. Files are
  * unlinked as soon as they are open, so it finds one only where a process died in that instant, or where files in use
  * cannot be unlinked (Windows).
  */
@@ -27,9 +33,11 @@ export async function removeStaleSpills(dir: string): Promise<number> {
     await mkdir(dir, { recursive: true })
     let removed = 0
     for (const name of await readdir(dir)) {
-      const [, pid, start] = pattern.exec(name) ?? []
-      if (pid === undefined || start === undefined || isAlive(Number(pid), start)) continue
-      if (await isRemoved(join(dir, name))) removed++
+      const [, pid, start, place = placeOf()] = pattern.exec(name) ?? []
+      if (pid === undefined || start === undefined) continue
+      const path = join(dir, name)
+      const isUsed = place === placeOf() ? isAlive(Number(pid), start) : await isYoung(path)
+      if (!isUsed && (await isRemoved(path))) removed++
     }
     return removed
   } catch (cause) {
@@ -50,6 +58,15 @@ async function isRemoved(path: string): Promise<boolean> {
   }
 }
 
+/** By the clock of whoever keeps the folder, nearly. One that has just gone is in nobody's way either. */
+async function isYoung(path: string): Promise<boolean> {
+  const age = await stat(path).then(
+    ({ mtimeMs }) => Date.now() - mtimeMs,
+    () => 0,
+  )
+  return age < maxForeignAgeMs
+}
+
 function isAlive(pid: number, start: string): boolean {
   const known = startOf(pid)
   if (known !== undefined) return known === start
@@ -68,5 +85,21 @@ function startOf(pid: number): string | undefined {
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
   } catch {
     return undefined
+  }
+}
+
+/** Among which processes a pid is unique: one boot of one machine, one container. 'x' where there is no /proc. */
+function placeOf(): string {
+  ourPlace ??= readPlace()
+  return ourPlace
+}
+
+function readPlace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1')
+    const seen = `${boot}${readlinkSync('/proc/self/ns/pid')}`
+    return createHash('sha256').update(seen).digest('hex').slice(0, 12)
+  } catch {
+    return 'x'
   }
 }

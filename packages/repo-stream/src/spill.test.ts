@@ -1,6 +1,6 @@
 // Walks past the memory limit: the same records in any order of blocks, and the temporary file's life and death.
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -200,6 +200,17 @@ describe('the temporary file', () => {
     for (const name of [...gone, ...kept.slice(1)]) writeFileSync(join(stale, name), '')
     expect(await removeStaleSpills(stale)).toBe(2)
     expect(readdirSync(stale).sort()).toEqual(kept.sort())
+  })
+
+  test('of a process that cannot be seen from here is removed when it is a day old', async () => {
+    const shared = join(dir, 'shared')
+    mkdirSync(shared)
+    const names = ['young', 'old'].map((_, i) => `repo-stream-${process.pid}-1-0123456789ab-0_${i}.car.zst`)
+    for (const name of names) writeFileSync(join(shared, name), '')
+    const twoDaysAgo = Date.now() / 1000 - 2 * 86_400
+    utimesSync(join(shared, names[1] ?? ''), twoDaysAgo, twoDaysAgo)
+    expect(await removeStaleSpills(shared)).toBe(1)
+    expect(readdirSync(shared)).toEqual(names.slice(0, 1))
   })
 
   test('never replaces a file that is there', async () => {
