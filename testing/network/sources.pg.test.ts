@@ -99,6 +99,19 @@ test('a relay that knows no listHosts, as a PDS, ends the run with the code for 
   expect((await crawl(['hosts'], { relay: network.pdsUrls[0] ?? '', maxAttempts: 1 })).exitCode).toBe(75)
 })
 
+test('a cursor behind the end, as a relay has that was built anew, begins its listing anew', async () => {
+  await migrate(database)
+  const state = await openState(database)
+  const source = `relay ${network.relayUrl}`
+  await state.readSource(source)
+  const [first] = active()
+  if (!first) throw new Error('an account')
+  await state.commitPage({ source, cursor: '1000000', repos: [{ did: first.did, active: true }], finished: false })
+  await state.end()
+  expect((await crawl(['relay'])).exitCode).toBe(0)
+  await expectDone(active())
+})
+
 test('an account that was deleted since loses its rows when it is looked at again, an inactive one has them hidden', async () => {
   const [deleted, inactive] = active()
   if (!deleted || !inactive) throw new Error('two accounts')

@@ -126,7 +126,11 @@ function cursorOf(text: string | undefined, version: string | undefined): string
 const withVersion = (cursor: string | undefined, version: string | undefined): string | undefined =>
   version === undefined ? cursor : `${version} ${cursor ?? ''}`
 
-/** A cursor of an earlier run that the source does not know any more begins the pass anew. */
+/**
+ * A cursor of an earlier run that the source does not know any more begins the pass anew. A relay does not say that it knows it not: built
+ * anew, it counts accounts from 1 again, and has none behind an old number. So has one whose pass was killed just before its end: to
+ * list that again loses nothing.
+ */
 async function askPage(
   source: Source,
   { cursor, isResumed }: { cursor: string | undefined; isResumed: boolean },
@@ -135,13 +139,18 @@ async function askPage(
   const onRetry = (err: unknown, delayMs: number) =>
     log.warn({ err, source: source.name, delayMs }, 'listing failed, will be tried again')
   try {
-    return await withRetries(() => source.page(cursor), retry, { signal, onRetry })
+    const page = await withRetries(() => source.page(cursor), retry, { signal, onRetry })
+    if (!isResumed || source.version !== undefined || !isEmptyEnd(page)) return page
+    log.warn({ source: source.name, cursor }, 'nothing is behind the cursor; the listing begins anew')
   } catch (error) {
     if (!isResumed || !(error instanceof IndexerError) || error.code !== 'XrpcRefused') throw error
     log.warn({ err: error, source: source.name, cursor }, 'the cursor is no longer known; the listing begins anew')
-    return await withRetries(() => source.page(undefined), retry, { signal, onRetry })
   }
+  return await withRetries(() => source.page(undefined), retry, { signal, onRetry })
 }
+
+const isEmptyEnd = ({ rows, refused, cursor }: Page<Listed>): boolean =>
+  rows.length === 0 && refused === 0 && cursor === undefined
 
 async function refuseEndless(
   source: Source,
