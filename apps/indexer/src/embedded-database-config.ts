@@ -62,6 +62,9 @@ export function settingsOf(config: ServerConfig, others: Record<string, string>)
     checkpoint_timeout: '15min',
     wal_level: 'minimal',
     max_wal_senders: '0',
+    // A crash ends the whole server, and its users start it again. One that recovers by itself can hang for ever when it is stopped
+    // meanwhile (18.4: its checkpointer is never told), and its postmaster.pid goes on saying `ready`.
+    restart_after_crash: 'off',
     jit: 'off',
     autovacuum_naptime: '20s',
     log_checkpoints: 'off',

@@ -79,6 +79,23 @@ test('a server that is killed is started again under the same URL, with what was
   await database.stop()
 })
 
+test('a server whose backend crashes ends as a whole and is started again, with what was committed', async () => {
+  const database = await openEmbeddedDatabase({ dataDir, log })
+  await ask(database.url, `create table committed as select 1 as n`)
+  const before = database.pid()
+  const client = new Client({ connectionString: database.url })
+  client.on('error', () => {})
+  await client.connect()
+  const { rows } = await client.query<{ pid: number }>(`select pg_backend_pid() as pid`)
+  process.kill(rows[0]?.pid ?? 0, 'SIGKILL')
+  await expect.poll(() => database.pid(), { timeout: 10_000 }).not.toBe(before)
+  expect(isAlive(before)).toBe(false)
+  expect(await askUntilAnswered(database.url, `select n from committed`)).toEqual([{ n: 1 }])
+  await ask(database.url, `drop table committed`)
+  await database.stop()
+  expect(isAlive(database.pid())).toBe(false)
+})
+
 test('when indexer and server were both killed, the stale postmaster.pid does not hinder the next start', async () => {
   const holder = await hold(dataDir)
   holder.child.kill('SIGKILL')
