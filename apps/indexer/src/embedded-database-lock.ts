@@ -1,5 +1,6 @@
 // Lets one process at a time start or stop the server of a directory: a directory in, a lock out.
-// SQLite's file lock is used because the kernel frees it when its holder is killed, and Node has no flock.
+// SQLite's file lock is used because the kernel frees it when its holder is killed, and Node has no flock. Its journal stays in memory:
+// a server must stop on a full disk, too.
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,7 +15,7 @@ export async function lockDirectory(directory: string): Promise<AsyncDisposable>
   const deadline = Date.now() + lockTimeoutMs
   for (;;) {
     try {
-      file.exec('begin exclusive')
+      file.exec('pragma journal_mode = memory; begin exclusive')
       break
     } catch (error) {
       const busy = error instanceof Error && 'errcode' in error && error.errcode === sqliteBusy
