@@ -229,8 +229,12 @@ export function isInterruption(error: unknown, { aborted, reason }: AbortSignal)
   return aborted && (error === reason || (error instanceof Error && error.name === 'AbortError'))
 }
 
-/** An error of the file system is no bug: it gets its code here, at the edge. Anything else stays what it is. */
+/**
+ * An error of the file system is no bug: it gets its code here, at the edge. What ended a verb stands before what then failed while it was
+ * closed. Anything else stays what it is.
+ */
 export function coded(error: unknown): unknown {
+  if (error instanceof SuppressedError) return coded(error.suppressed)
   if (error instanceof RepoStreamError && error.code === 'DiskFailed' && isFileError(error.cause)) {
     return new IndexerError('FileUnusable', `${error.message}: ${error.cause.message}`, { cause: error })
   }

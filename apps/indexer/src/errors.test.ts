@@ -1,0 +1,16 @@
+import { expect, test } from 'vitest'
+import { coded, exitCodeOf, IndexerError } from './errors.ts'
+
+test('what ended a command keeps its code when closing fails, too', async () => {
+  const full = new IndexerError('DatabaseFull', 'the database has no room')
+  const error = await failTwice(full).catch(coded)
+  expect(error).toBe(full)
+  expect(exitCodeOf(error)).toBe(75)
+})
+
+async function failTwice(error: Error): Promise<void> {
+  await using _opened = {
+    [Symbol.asyncDispose]: () => Promise.reject(new IndexerError('EmbeddedDatabaseFailed', 'does not stop')),
+  }
+  throw error
+}
