@@ -49,7 +49,7 @@ export async function demo(
   const { url, schema } = opened.database
   const answer = await runSql(exampleQuery, { url, schema, timeoutMs: 60_000 })
   return {
-    output: `${output}\n${exampleQuery};\n\n${answer}\nAsk more:  ./indexer sql --data-dir ${dataDir}\n`,
+    output: `${output}\n${exampleQuery};\n\n${answer}\nAsk more:  ./indexer sql --data-dir ${inShell(dataDir)}\n`,
     exitCode,
   }
 }
@@ -126,4 +126,9 @@ async function readAddress(child: ChildProcess): Promise<Pick<DemoProcess, 'rela
   }
   if (errors.includes('EADDRINUSE')) return undefined
   throw new IndexerError('DemoFailed', `the demo network did not start: ${errors}`)
+}
+
+/** As a word that can be copied to a command line. */
+function inShell(path: string): string {
+  return /^[\w./@:+-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }

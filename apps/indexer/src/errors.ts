@@ -224,9 +224,10 @@ export function reasonOf(error: unknown): string {
   return innermost(error).message
 }
 
-/** Waits end with an AbortError, loops with the signal's own reason. */
-export function isInterruption(error: unknown, { aborted, reason }: AbortSignal): boolean {
-  return aborted && (error === reason || (error instanceof Error && error.name === 'AbortError'))
+/** Waits end with an AbortError, loops with the signal's own reason; what then fails while things are closed changes nothing. */
+export function isInterruption(error: unknown, signal: AbortSignal): boolean {
+  if (error instanceof SuppressedError) return isInterruption(error.suppressed, signal)
+  return signal.aborted && (error === signal.reason || (error instanceof Error && error.name === 'AbortError'))
 }
 
 /**
