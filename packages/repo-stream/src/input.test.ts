@@ -1,4 +1,5 @@
 // What a source may do: hang, fail, be ready always, be of any kind.
+import { getEventListeners } from 'node:events'
 import { totalmem } from 'node:os'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
@@ -33,6 +34,30 @@ describe('a source', () => {
     setTimeout(() => abort.abort(new Error('enough')), 5)
     await expect(loading).rejects.toThrow('enough')
     expect(cancelled).toBe(true)
+  })
+
+  test('that fails to stop is left alone', async () => {
+    const chunks = [repo.car.subarray(0, 100), Uint8Array.of(1)]
+    const source: AsyncIterable<Uint8Array> = {
+      [Symbol.asyncIterator]: () => ({
+        next: async () => ({ done: false, value: chunks.shift() ?? Uint8Array.of(0xff) }),
+        return: () => Promise.reject(new Error('it does not stop')),
+      }),
+    }
+    const unhandled: unknown[] = []
+    const note = (reason: unknown): void => void unhandled.push(reason)
+    process.on('unhandledRejection', note)
+    await expect(loadCar(source)).rejects.toMatchObject({ name: 'RepoStreamError' })
+    await new Promise((resolve) => setImmediate(resolve))
+    process.off('unhandledRejection', note)
+    expect(unhandled).toEqual([])
+  })
+
+  test('is forgotten by the signal when its load has ended, well or not', async () => {
+    const { signal } = new AbortController()
+    await walkAll(pieces(repo.car, 10_000), { signal })
+    await expect(loadCar(pieces(repo.car.subarray(1), 10_000), { signal })).rejects.toThrow()
+    expect(getEventListeners(signal, 'abort')).toEqual([])
   })
 
   test('that fails rejects the load with its own error', async () => {

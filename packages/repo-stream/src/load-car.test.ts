@@ -251,6 +251,36 @@ describe('a driver', () => {
     }
   })
 
+  test('gives what it gives alone when the pieces of two loads come by turns', async () => {
+    const other = buildRepo({
+      did: makeDid('turns'),
+      signingKey: makeSigningKey('turns'),
+      records: generateRecords({ seed: 'turns', count: 200 }),
+    })
+    async function* source(car: Uint8Array): AsyncGenerator<Uint8Array> {
+      yield* pieces(car, 1000)
+    }
+    const cars = [repo.car, other.car]
+    const together = await Promise.all(cars.map((car) => walkAll(source(car))))
+    for (const [i, car] of cars.entries()) expect(asText(together[i] ?? [])).toEqual(asText(await walkAll(car)))
+  })
+
+  test('gives keys that end anywhere in the memory that they are written to', async () => {
+    for (let length = 1; length <= 16; length++) {
+      const keys = [`a.b.c/${'-'.repeat(length)}`, ...Array.from({ length: 900 }, (_, i) => `a.b.c/k${1000 + i}`)]
+      const records = keys.map((key) => ({ key, value: {} }))
+      const { car } = buildRepo({ did: makeDid('keys'), signingKey: makeSigningKey('keys'), records })
+      expect((await walkAll(car)).map(({ key }) => key)).toEqual(keys)
+    }
+  })
+
+  test('gives short keys with long ones between them, whatever memory they are checked in', async () => {
+    const keys = Array.from({ length: 4_000 }, (_, i) => `a.b.c/k${1000 + i}${i % 3 === 0 ? '' : 'x'.repeat(1_000)}`)
+    const records = keys.map((key) => ({ key, value: {} }))
+    const { car } = buildRepo({ did: makeDid('keys'), signingKey: makeSigningKey('keys'), records })
+    expect((await walkAll(car)).map(({ key }) => key)).toEqual(keys)
+  })
+
   test('is asked for one chunk at a time', async () => {
     const { driver } = await inMemory(loadCar(repo.car))
     const first = driver.nextChunk(10)
