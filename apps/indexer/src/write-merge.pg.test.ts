@@ -71,6 +71,25 @@ test.each(ways)('a repo fetched again %s after the config changed is written ane
   await now.close()
 })
 
+test('a large repo with more stored rows than one look at them reads has exactly its new rows', async () => {
+  await using crawl = await openTestCrawl(1)
+  const { database, state } = crawl
+  const writer = openWriter({ database, config: testConfig, process: () => state.process })
+  const [claim] = crawl.claims
+  if (!claim) throw new Error('a claim')
+  const old = (collection: string, count: number): TestRecord[] =>
+    Array.from({ length: count }, (_, i) => ({ collection, rkey: `k${100_000 + i}`, text: `old ${i}` }))
+  const records = [...old('test.app.note', 25_000), ...old('test.other.a', 11_000)]
+  await write(writer, 'as a large repo', { claim, records, round: 0 })
+  const now = records
+    .filter((_, i) => i % 5 !== 0)
+    .map((record, i) => (i % 7 === 0 ? { ...record, text: `new ${i}` } : record))
+  await write(writer, 'as a large repo', { claim: await again(crawl, claim), records: now, round: 1 })
+  expect(await storedRows(database)).toEqual(now.map((record) => lineOf(claim, record)).sort())
+  expect(await counterErrors(database)).toEqual([])
+  await writer.close()
+})
+
 interface Round {
   claim: ClaimedRepo
   records: TestRecord[]

@@ -125,6 +125,8 @@ test('a repo whose claim is no longer ours is dropped from its batch; the others
     `${a.did} note/00000000 ${a.did} 0`,
     `${c.did} note/00000000 ${c.did} 0`,
   ])
+  const { rows } = await crawl.database.pool.query(`select sum(value)::int as bytes from counters where name = 'bytes'`)
+  expect(rows).toEqual([{ bytes: 2 * finish(a, { records: notes(1, a.did) }).bytes }])
   expect(await counterErrors(crawl.database)).toEqual([])
   await writer.close()
 })
@@ -317,6 +319,29 @@ test('a refused row of a large repo becomes a reject', async () => {
   await writer.close()
 })
 
+test('a large repo with more rejects than one piece holds keeps all of them, and its bytes are counted', async () => {
+  await using crawl = await openTestCrawl(1)
+  const writer = open(crawl, { pieceBytes: 10_000 })
+  const [claim] = crawl.claims
+  if (!claim) throw new Error('a claim')
+  async function* chunks(id: number): AsyncGenerator<RowChunk> {
+    for (let start = 0; start < 90; start += 30) {
+      yield* chunksOf(
+        id,
+        notes(10, `text ${start}`).map((note) => ({ ...note, rkey: `${start}${note.rkey}` })),
+      )
+      yield { rejects: Array.from({ length: 30 }, (_, i) => rejectOf(`bad${start + i}`)), oddities: [] }
+    }
+  }
+  expect(await writer.addLarge(claim, chunks(claim.id), () => finish(claim, { records: [] }))).toBe('committed')
+  const { rows } = await crawl.database.pool.query(`
+    select records, rejected, (select count(distinct rkey)::int from reject_rows) as rejects,
+      (select sum(value) > 0 from counters where name = 'bytes') as counted from repos`)
+  expect(rows).toEqual([{ records: 30, rejected: 90, rejects: 90, counted: true }])
+  expect(await counterErrors(crawl.database)).toEqual([])
+  await writer.close()
+})
+
 test('a large repo whose connection breaks leaves nothing and is to be tried again', async () => {
   await using crawl = await openTestCrawl(1)
   const writer = open(crawl, { pieceBytes: 10_000 })
@@ -325,7 +350,8 @@ test('a large repo whose connection breaks leaves nothing and is to be tried aga
   async function* interrupted(id: number): AsyncGenerator<RowChunk> {
     yield* chunksOf(id, notes(2_000))
     await crawl.database.pool.query(
-      `select pg_terminate_backend(pid) from pg_stat_activity where state like 'idle in transaction%' and datname = current_database()`,
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where xact_start is not null and backend_type = 'client backend' and pid <> pg_backend_pid() and datname = current_database()`,
     )
     yield* chunksOf(
       id,
