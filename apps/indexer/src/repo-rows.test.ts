@@ -70,6 +70,19 @@ test('a repo holds no more oddities than are kept of it, also when they are hand
   ])
 })
 
+test('what is held of a rejected record or an odd value is a copy, for their memory is used again', () => {
+  const [table] = config.tables
+  if (table === undefined) throw new Error('a config has a table')
+  const rows = new RepoRows(claim, { budget: new MemoryBudget(64 * KiB), rowBuffers: new RowBuffers() })
+  const bytes = Uint8Array.of(1, 2, 3)
+  rows.reject(entryAt('a'), 'RecordMalformed', 'why', bytes)
+  rows.oddity(table, entryAt('b'), 'text', 'TextNul', bytes)
+  bytes.fill(0)
+  const { rejects, oddities } = rows.totals(commit)
+  expect(rejects.map((reject) => [...reject.bytes])).toEqual([[1, 2, 3]])
+  expect(oddities.map(({ original }) => [...original])).toEqual([[1, 2, 3]])
+})
+
 test('an original that is too large for what a repo may keep does not keep out the smaller ones after it', () => {
   const [table] = config.tables
   if (table === undefined) throw new Error('a config has a table')
