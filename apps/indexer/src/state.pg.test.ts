@@ -165,6 +165,23 @@ test('claims of a process that is gone or silent are given back, and its tokens 
   await dead.end()
 })
 
+test('a process gives back only what is claimed under its own tokens, and claims nothing at a host that it has lost', async () => {
+  await using database = await openTestDatabase()
+  const state = await openState(database)
+  await state.readSource('relay')
+  await state.commitPage({ ...page([{ did: 'did:plc:a' }, { did: 'did:plc:b' }]), host: 'https://pds.test' })
+  const hostId = (await state.hostsWithWork())[0]?.hostId ?? 0
+  const [claim] = await state.claimRepos(hostId, 1)
+  if (claim === undefined) throw new Error('a claim')
+  await database.pool.query('update repos set claim = claim + 1000 where id = $1', [claim.id])
+  await state.releaseClaims([claim])
+  expect(await state.readBalance()).toMatchObject({ working: 1, waiting: 1 })
+  await database.pool.query('delete from host_leases') // as whoever takes it for dead does
+  expect(await state.claimRepos(hostId, 1)).toEqual([])
+  expect(await state.readBalance()).toMatchObject({ working: 1, waiting: 1 })
+  await state.end()
+})
+
 test('a later listing changes only what moved', async () => {
   await using database = await openTestDatabase()
   const state = await openState(database)
