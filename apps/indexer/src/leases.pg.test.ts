@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { withLease } from './leases.ts'
+import { dropLease, takeLease, withLease } from './leases.ts'
 import { openState } from './state.ts'
 import { openTestDatabase } from './testing-database.ts'
 
@@ -27,6 +27,19 @@ test('work with a lease is done by one process at a time, and by the next when t
   await database.pool.query(`update processes set beat_at = now() - interval '1 hour' where id = $1`, [one.process])
   await two.releaseDeadClaims()
   expect(await two.takeLease('source y')).toBe(true)
+  await one.end()
+  await two.end()
+})
+
+test('a lease goes to nobody who is not registered, and is dropped by nobody but its holder', async () => {
+  await using database = await openTestDatabase()
+  const [one, two] = [await openState(database), await openState(database)]
+  expect(await takeLease(database.pool, 'source x', 1_000_000)).toBe(false)
+  expect(await one.takeLease('source x')).toBe(true)
+  await dropLease(database.pool, 'source x', two.process)
+  expect(await two.takeLease('source x')).toBe(false)
+  await one.dropLease('source x')
+  expect(await two.takeLease('source x')).toBe(true)
   await one.end()
   await two.end()
 })

@@ -25,6 +25,16 @@ test('taken for dead, it begins anew under another number, when that was confirm
   await tenure.end()
 })
 
+test('with each beat it looks for others that are dead by now', async () => {
+  await using database = await openTestDatabase()
+  const tenure = await openTenure(database, { deadAfterMs })
+  const other = await insertProcess(database, { egress: '', deadAfterMs: 60_000 })
+  await database.pool.query(`update processes set beat_at = now() - interval '1 hour' where id = $1`, [other])
+  const left = async () => (await database.pool.query('select id from processes')).rows
+  await expect.poll(left, { timeout: 10_000 }).toEqual([{ id: tenure.process }])
+  await tenure.end()
+})
+
 test('refused, it is registered no more and never sure again', async () => {
   await using database = await openTestDatabase()
   const refusals: unknown[] = []
