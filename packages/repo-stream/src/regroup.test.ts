@@ -69,7 +69,8 @@ async function walk(
 ): Promise<{ keys: number; mostHeld: number; rewritten: boolean }> {
   const car = await loadCar(pieces(bytes, 60_000), { memoryLimitBytes, budget })
   if (car.kind !== 'disk') throw new Error('the load was not suspended')
-  const store = await openDiskStore(spillPath(dir), { cacheBytes })
+  const disk = new CountingBudget()
+  const store = await openDiskStore(spillPath(dir), { cacheBytes, budget: disk })
   const { driver } = await car.finishLoading(store)
   const before = heldBytes()
   let keys = 0
@@ -80,6 +81,8 @@ async function walk(
     keys += chunk.length
     if (at % 10 === 9) mostHeld = Math.max(mostHeld, heldBytes() - before)
   }
+  expect(disk.held).toBe(store.storedBytes) // also after it was asked whether there is room to write all once more
   await driver.close()
+  expect(disk.held).toBe(0)
   return { keys, mostHeld, rewritten: store.storedBytes > 1.8 * bytes.length }
 }
