@@ -98,3 +98,17 @@ test('the rows of an account that is deleted go from tables that the config has 
   expect(await again.writer.add(finish(claim, { rev: revs[1], records }))).toBe('committed')
   await stop(again)
 })
+
+test('a table that the config has left may be dropped: accounts are removed all the same', async () => {
+  const { database, ...crawl } = await openFilled('done')
+  await using _database = database
+  const [{ did = '', host = '' } = {}] = crawl.claims
+  const source = `host ${host}`
+  const meanwhile = await start({ database, ...crawl }, withoutTable)
+  await database.pool.query('drop table note_rows cascade')
+  await meanwhile.state.readSource(source)
+  const repos = [{ did, active: false, status: 'deleted' }]
+  await meanwhile.state.commitPage({ source, cursor: undefined, repos, finished: true, host })
+  expect(await meanwhile.writer.settleGone('hide')).toMatchObject({ removed: 1 })
+  await stop(meanwhile)
+})

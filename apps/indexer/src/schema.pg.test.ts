@@ -120,6 +120,18 @@ test('a start with the same config waits for nobody who reads a view', async () 
   reader.release()
 })
 
+test('a table that was dropped by hand is told of, and another takes its place under another name', async () => {
+  await using database = await openTestDatabase()
+  const named = (table: string) => resolveConfig({ collections: { 'a.b.thing': { table, columns: { one: 'text' } } } })
+  await applySchema(database, { config: await named('thing') })
+  await database.pool.query('drop table thing_rows cascade')
+  const refused = { code: 'BadConfig', details: { name: 'thing_rows' } }
+  await expect(applySchema(database, { config: await named('thing') })).rejects.toMatchObject(refused)
+  await applySchema(database, { config: await named('other_thing') })
+  expect((await database.pool.query('select * from other_thing')).rows).toEqual([])
+  await expect(applySchema(database, { config: await named('thing') })).rejects.toMatchObject(refused)
+})
+
 test('a view that changes is read by those who could read it before', async () => {
   await using database = await openTestDatabase()
   const { pool } = database

@@ -132,11 +132,16 @@ async function openBooks(client: PoolClient, schema: string): Promise<Applied> {
   return await readApplied(client, schema)
 }
 
-/** To apply `config`. Throws `BadConfig` for a name that is another collection's, or somebody else's. */
+/** To apply `config`. Throws `BadConfig` for a name that is another collection's, or somebody else's, or whose table was dropped. */
 export async function openBooksFor(client: PoolClient, schema: string, config: Config): Promise<Applied> {
   const applied = await openBooks(client, schema)
   refuseReusedNames(config, applied)
   for (const table of config.tables) if (!applied.has(table.name)) await refuseTakenNames(client, schema, table)
+  await refuseDropped(
+    client,
+    schema,
+    config.tables.filter(({ name }) => applied.has(name)),
+  )
   return applied
 }
 
@@ -184,6 +189,19 @@ async function refuseTakenNames(
   if (first === undefined) return
   const message = `the schema '${schema}' has something named '${first.taken}' already: give ${collections[0]} a 'table' of another name`
   throw new IndexerError('BadConfig', message, { details: { name: first.taken } })
+}
+
+/** What was in it is counted, and its repos are done: an empty one in its place would stay empty. */
+async function refuseDropped(client: PoolClient, schema: string, tables: readonly Table[]): Promise<void> {
+  const { rows } = await client.query<{ name: string }>(
+    'select name from unnest($2::text[]) as name where to_regclass(format($3, $1::text, name)) is null',
+    [schema, tables.map(({ rowsName }) => rowsName), '%s.%I'],
+  )
+  const dropped = tables.find(({ rowsName }) => rowsName === rows[0]?.name)
+  if (dropped === undefined) return
+  const { rowsName, collections } = dropped
+  const message = `the table '${rowsName}' is gone: restore it, or give ${collections[0]} a 'table' of another name, which is filled anew`
+  throw new IndexerError('BadConfig', message, { details: { name: rowsName } })
 }
 
 const schemaLock = 7_346_113 // any number: processes that start together take turns

@@ -57,13 +57,14 @@ async function removeSome(client: PoolClient, policy: InactivePolicy, context: G
   return rows.length
 }
 
-/** Tables that the config names no more keep their rows in case it will, but not those of whoever is gone. */
+/** Tables that the config names no more keep their rows in case it will, but not those of whoever is gone. One may have been dropped by hand. */
 async function removeLeftRows(
   client: PoolClient,
   { ids, changes }: { ids: readonly number[]; changes: CounterChanges },
 ): Promise<void> {
   const { rows } = await client.query<{ name: string; rowsName: string }>(
-    'select name, rows_name as "rowsName" from collections where removed_at is not null order by name',
+    `select name, rows_name as "rowsName" from collections
+     where removed_at is not null and to_regclass(quote_ident(rows_name)) is not null order by name`,
   )
   for (const { name, rowsName } of rows) {
     const { rowCount } = await client.query(`delete from ${quoteName(rowsName)} where repo = any($1)`, [ids])
