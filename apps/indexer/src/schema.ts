@@ -21,6 +21,7 @@ import {
 import { distributeTables } from './schema-citus.ts'
 import { functionStatements } from './schema-functions.ts'
 import { grantsOn } from './schema-grants.ts'
+import { refuseDropped, refuseTakenNames } from './schema-names.ts'
 import {
   columnDefinition,
   createTableStatement,
@@ -136,12 +137,10 @@ async function openBooks(client: PoolClient, schema: string): Promise<Applied> {
 export async function openBooksFor(client: PoolClient, schema: string, config: Config): Promise<Applied> {
   const applied = await openBooks(client, schema)
   refuseReusedNames(config, applied)
-  for (const table of config.tables) if (!applied.has(table.name)) await refuseTakenNames(client, schema, table)
-  await refuseDropped(
-    client,
-    schema,
-    config.tables.filter(({ name }) => applied.has(name)),
-  )
+  for (const table of config.tables) {
+    if (applied.has(table.name)) await refuseDropped(client, schema, table)
+    else await refuseTakenNames(client, schema, table)
+  }
   return applied
 }
 
@@ -173,35 +172,6 @@ async function applyTable(applying: Applying, table: Table): Promise<void> {
   await makeView(applying, table, isViewGone)
   if (!replaced) await recordWork(client, schema, workFor(table, config, applied))
   await record(client, schema, table)
-}
-
-/** For a table that is new: a view of the user's would be replaced. A name may also be that of an index or a sequence of ours. */
-async function refuseTakenNames(
-  client: PoolClient,
-  schema: string,
-  { name, rowsName, collections, indexes }: Table,
-): Promise<void> {
-  const { rows } = await client.query<{ taken: string }>(
-    'select relname as taken from pg_class where relnamespace = $1::regnamespace and relname = any($2)',
-    [schema, [name, rowsName, ...indexes.map((index) => index.name)]],
-  )
-  const [first] = rows
-  if (first === undefined) return
-  const message = `the schema '${schema}' has something named '${first.taken}' already: give ${collections[0]} a 'table' of another name`
-  throw new IndexerError('BadConfig', message, { details: { name: first.taken } })
-}
-
-/** What was in it is counted, and its repos are done: an empty one in its place would stay empty. */
-async function refuseDropped(client: PoolClient, schema: string, tables: readonly Table[]): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    'select name from unnest($2::text[]) as name where to_regclass(format($3, $1::text, name)) is null',
-    [schema, tables.map(({ rowsName }) => rowsName), '%s.%I'],
-  )
-  const dropped = tables.find(({ rowsName }) => rowsName === rows[0]?.name)
-  if (dropped === undefined) return
-  const { rowsName, collections } = dropped
-  const message = `the table '${rowsName}' is gone: restore it, or give ${collections[0]} a 'table' of another name, which is filled anew`
-  throw new IndexerError('BadConfig', message, { details: { name: rowsName } })
 }
 
 const schemaLock = 7_346_113 // any number: processes that start together take turns
