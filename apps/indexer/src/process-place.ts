@@ -1,15 +1,15 @@
 // Where a process runs, as text for the table `processes`, and whether what runs there is still that process.
 // So a restart after kill -9 need not wait for the beat to age, as long as it is on the same machine.
-import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { pidSpace, startOf } from 'repo-stream'
 
 /** machine, boot and pid namespace, pid and its start time: enough to know whether the process still runs. */
 export function placeOf(pid: number): string {
-  return `${hostname()} ${pidSpace()} ${pid} ${startOf(pid) ?? '?'}`
+  return `${hostname()} ${pidSpace() ?? unknown} ${pid} ${startOf(pid) ?? '?'}`
 }
 
 /** False also for places that cannot be seen from `here`, or where nothing can be seen. A stopped process is not gone. */
-export function isGone(place: string, here = pidSpace()): boolean {
+export function isGone(place: string, here = pidSpace() ?? unknown): boolean {
   const [machine, space, pid, start] = place.split(' ')
   return machine === hostname() && here !== unknown && space === here && startOf(Number(pid)) !== start
 }
@@ -22,23 +22,3 @@ export function describePlace(place: string): string {
 
 /** A system without /proc: there a dead process is known by its beat alone. */
 const unknown = 'unknown'
-
-function pidSpace(): string {
-  try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
-    return `${boot}:${readlinkSync('/proc/self/ns/pid')}`
-  } catch {
-    return unknown
-  }
-}
-
-/** Field 22 of /proc/PID/stat, after the parenthesised name; undefined: no such process, or a zombie. */
-function startOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return fields[0] === 'Z' ? undefined : fields[19]
-  } catch {
-    return undefined
-  }
-}

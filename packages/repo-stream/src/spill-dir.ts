@@ -2,12 +2,12 @@
 // and the time at which that process started, so that a pid that was given out again is not taken for the old one; and where that pid
 // counts, for the folder may be shared with another machine or container, whose processes cannot be seen from here.
 import { createHash } from 'node:crypto'
-import { readFileSync, readlinkSync } from 'node:fs'
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { threadId } from 'node:worker_threads'
 import { RepoStreamError } from './errors.ts'
+import { pidSpace, startOf } from './seen-processes.ts'
 
 const pattern = /^repo-stream-(\d+)-(\w+)-(?:(\w+)-)?\w+\.[a-z.]+(?:-\w+)?$/
 /** A file of another place that nobody has written to for so long is nobody's. */
@@ -78,28 +78,11 @@ function isAlive(pid: number, start: string): boolean {
   }
 }
 
-/** Clock ticks from boot to the start of the process; undefined where there is no /proc, or no such process. */
-function startOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
-  } catch {
-    return undefined
-  }
-}
-
-/** Among which processes a pid is unique: one boot of one machine, one container. 'x' where there is no /proc. */
+/** Short, for a name. 'x' where there is no /proc. */
 function placeOf(): string {
-  ourPlace ??= readPlace()
-  return ourPlace
-}
-
-function readPlace(): string {
-  try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1')
-    const seen = `${boot}${readlinkSync('/proc/self/ns/pid')}`
-    return createHash('sha256').update(seen).digest('hex').slice(0, 12)
-  } catch {
-    return 'x'
+  if (ourPlace === undefined) {
+    const space = pidSpace()
+    ourPlace = space === undefined ? 'x' : createHash('sha256').update(space).digest('hex').slice(0, 12)
   }
+  return ourPlace
 }
