@@ -9,7 +9,7 @@ import { median, medianBy } from './median.ts'
 import { openBenchPostgres } from './pipeline-postgres.ts'
 import { loadWithPsql, type PsqlLoad } from './pipeline-psql.ts'
 import { storeRepos } from './pipeline-repos.ts'
-import { type IndexerRun, runIndexer, startFarm } from './pipeline-run.ts'
+import { type Farm, type IndexerRun, runIndexer, startFarm } from './pipeline-run.ts'
 
 const { values } = parseArgs({
   options: {
@@ -61,9 +61,10 @@ report(await postgres.settings())
 async function measureWhole(): Promise<number[]> {
   const runs: IndexerRun[] = []
   const loads: PsqlLoad[] = []
+  await using farm = await startFarm({ dir, hosts })
   for (let turn = 0; turn < Number(values.rounds); turn++) {
     const url = await postgres.freshDatabase()
-    const ours = await run(url, {}, [])
+    const ours = await run(farm, url)
     const psql = await loadWithPsql(url, postgres)
     if (psql.rows !== ours.rows) throw new Error('psql and the indexer wrote other rows')
     runs.push(ours)
@@ -91,16 +92,16 @@ async function measureWhole(): Promise<number[]> {
 
 async function measureTiny(verify: 'structure' | 'full'): Promise<void> {
   const runs: IndexerRun[] = []
+  await using farm = await startFarm({ dir, hosts, maxRecords: tinyRecords })
   for (let round = 0; round < Number(values.rounds); round++) {
-    runs.push(await run(await postgres.freshDatabase(), { maxRecords: tinyRecords }, ['--verify', verify]))
+    runs.push(await run(farm, await postgres.freshDatabase(), ['--verify', verify]))
   }
   cases.push(describe(`tiny repos, ${verify}`, runs))
 }
 
-async function run(url: string, filter: { maxRecords?: number }, args: string[]): Promise<IndexerRun> {
-  await using farm = await startFarm({ dir, hosts, ...filter })
+function run(farm: Farm, url: string, args: string[] = []): Promise<IndexerRun> {
   const nodeArgs = split(values['node-args'])
-  return await runIndexer({ farm, postgres, url, nodeArgs, args: [...args, ...split(values['indexer-args'])] })
+  return runIndexer({ farm, postgres, url, nodeArgs, args: [...args, ...split(values['indexer-args'])] })
 }
 
 function describe(name: string, runs: readonly IndexerRun[]): Case {
