@@ -1,41 +1,38 @@
 // One record of a walk. It points into the memory where the key and the record lie; strings and views are made when asked
 // for, so that a caller pays for what it reads.
 import { digestBytes } from './cid.ts'
-import { type Slab, slabOver, viewOf } from './slab.ts'
-import type { Entry, EntryPlace } from './types.ts'
+import type { Keys } from './keys.ts'
+import { noSlab, type Slab, slabOver, viewOf } from './slab.ts'
+import type { Entry } from './types.ts'
 
-/** Where an entry's parts lie. */
-export interface EntryParts extends EntryPlace {
-  readonly collection: string
-  readonly keyBytes: Buffer
-  readonly node: Slab
-  readonly record: Slab
-  readonly error: unknown
-}
-
+/** Made in two steps, without an object for its parts: entries are most of what a walk leaves to the collector. */
 export class WalkEntry implements Entry {
   readonly collection: string
-  readonly error: unknown
+  error: unknown = undefined
   readonly keyBytes: Buffer
   readonly rkeyFrom: number
   readonly rkeyTo: number
   readonly node: Slab
   readonly digestFrom: number
-  readonly record: Slab
-  readonly dataFrom: number
-  readonly dataTo: number
+  record = noSlab
+  dataFrom = 0
+  dataTo = 0
 
-  constructor(parts: EntryParts) {
-    this.collection = parts.collection
-    this.error = parts.error
-    this.keyBytes = parts.keyBytes
-    this.rkeyFrom = parts.rkeyFrom
-    this.rkeyTo = parts.rkeyTo
-    this.node = parts.node
-    this.digestFrom = parts.digestFrom
-    this.record = parts.record
-    this.dataFrom = parts.dataFrom
-    this.dataTo = parts.dataTo
+  /** Under the key written last; the record's digest starts at `digestFrom` of `node`. */
+  constructor(collection: string, { bytes, slash, to }: Keys, node: Slab, digestFrom: number) {
+    this.collection = collection
+    this.keyBytes = bytes
+    this.rkeyFrom = slash + 1
+    this.rkeyTo = to
+    this.node = node
+    this.digestFrom = digestFrom
+  }
+
+  withData(record: Slab, from: number, to: number): this {
+    this.record = record
+    this.dataFrom = from
+    this.dataTo = to
+    return this
   }
 
   get rkey(): string {

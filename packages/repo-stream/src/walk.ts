@@ -196,35 +196,21 @@ export class Walk {
 
   /** The entry of the block just found, whose digest stands at `record` of `node`. */
   #entry(node: Slab, record: number): Entry {
-    const { slab, from, to, state } = this.#blocks.found
+    const entry = new WalkEntry(this.#collection, this.#keys, node, record)
+    const { found } = this.#blocks
     const { process } = this.#options
-    let error: unknown
-    if (process !== undefined && state !== processedBlock) {
+    if (process !== undefined && found.state !== processedBlock) {
       this.#late ??= new LateProcessing(process) // few walks need it
-      const { value, error: thrown } = this.#late.of(this.#blocks.found)
+      const { value, error } = this.#late.of(found)
       if (value !== undefined) {
         this.#ownBytes += value.bytes.length
-        return this.#entryWith(node, record, { slab: value, from: 0, to: value.bytes.length, error })
+        return entry.withData(value, 0, value.bytes.length)
       }
-      error = thrown
+      entry.error = error
     }
-    if (this.#blocks.isStable) return this.#entryWith(node, record, { slab, from, to, error })
+    const { slab, from, to } = found
+    if (this.#blocks.isStable) return entry.withData(slab, from, to)
     const copied = this.#copies.copy(slab.bytes, from, to)
-    return this.#entryWith(node, record, { slab: this.#copies.slab, from: copied, to: copied + to - from, error })
-  }
-
-  #entryWith(node: Slab, record: number, data: { slab: Slab; from: number; to: number; error: unknown }): Entry {
-    return new WalkEntry({
-      collection: this.#collection,
-      keyBytes: this.#keys.bytes,
-      rkeyFrom: this.#keys.slash + 1,
-      rkeyTo: this.#keys.to,
-      node,
-      digestFrom: record,
-      record: data.slab,
-      dataFrom: data.from,
-      dataTo: data.to,
-      error: data.error,
-    })
+    return entry.withData(this.#copies.slab, copied, copied + to - from)
   }
 }
