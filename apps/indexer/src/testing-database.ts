@@ -23,8 +23,7 @@ const templateLock = 7_346_114 // any number: one test makes the template, the o
 
 export async function openTestDatabase(options: TestDatabaseOptions = {}): Promise<TestDatabase> {
   const { migrated = true, maxConnections = 8 } = options
-  const dataDir = join(tmpdir(), `indexer-test-database-18-${process.getuid?.() ?? 0}`)
-  const server = await openEmbeddedDatabase({ dataDir, log, settings })
+  const server = await openServer()
   const name = `test_${process.pid}_${randomBytes(4).toString('hex')}`
   await administer(server.url, async (client) => {
     await dropLeftovers(client)
@@ -38,6 +37,14 @@ export async function openTestDatabase(options: TestDatabaseOptions = {}): Promi
     await server.stop()
   }
   return { ...database, close, [Symbol.asyncDispose]: close }
+}
+
+/** Of another version: TEST_DATABASE=postgres://ROLE@HOST/indexer, whose role may create databases. */
+async function openServer(): Promise<{ url: string; stop(): Promise<void> }> {
+  const url = process.env.TEST_DATABASE
+  if (url) return { url, stop: async () => {} }
+  const dataDir = join(tmpdir(), `indexer-test-database-18-${process.getuid?.() ?? 0}`)
+  return await openEmbeddedDatabase({ dataDir, log, settings })
 }
 
 /** The template of these migrations; those of others go. */
