@@ -9,6 +9,7 @@ import type { MigrationResult } from 'kysely/migration'
 import { Pool, type PoolClient, TypeOverrides } from 'pg'
 import { databaseTrouble, sqlState } from './database-errors.ts'
 import { outage } from './database-outage.ts'
+import { setSession } from './database-session.ts'
 import { insist, translate } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
 
@@ -52,10 +53,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     keepAliveInitialDelayMillis: 10_000,
     application_name: session,
     types,
-    // Every statement leans on an index; a planner without statistics, as in a young database, must not prefer to read it all.
-    onConnect: async (client) => {
-      await client.query(`set search_path = ${schema}; set timezone = 'UTC'; set jit = off; set enable_seqscan = off`)
-    },
+    onConnect: (client) => setSession(client, schema),
   })
   pool.on('error', () => {}) // an idle connection broke: the next use opens another
   pool.on('connect', (client) => client.on('error', () => {})) // one in use broke: its query rejects

@@ -1,0 +1,77 @@
+// Databases whose owner has other defaults than ours, as they are set for people's queries.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client } from 'pg'
+import { expect, test } from 'vitest'
+import { resolveConfig } from './config-resolve.ts'
+import { openDatabase } from './database.ts'
+import { applySchema } from './schema.ts'
+import { openTestDatabase, type TestDatabase } from './testing-database.ts'
+
+async function setDefaults({ pool }: TestDatabase, settings: Record<string, string>): Promise<void> {
+  const { rows } = await pool.query<{ name: string }>('select current_database() as name')
+  for (const [setting, value] of Object.entries(settings))
+    await pool.query(`alter database ${rows[0]?.name} set ${setting} = '${value}'`)
+}
+
+/** Under the defaults; not by way of the indexer. */
+async function asReader<Result>({ url }: TestDatabase, use: (client: Client) => Promise<Result>): Promise<Result> {
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  try {
+    return await use(client)
+  } finally {
+    await client.end()
+  }
+}
+
+test('timeouts that a database has for people end no statement and no transaction of ours', async () => {
+  await using test = await openTestDatabase()
+  const timeouts = ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout']
+  await setDefaults(test, Object.fromEntries(timeouts.map((name) => [name, '50ms'])))
+  const { rows } = await test.pool.query<{ version: number }>(
+    `select current_setting('server_version_num')::int as version`,
+  )
+  if (Number(rows[0]?.version) >= 170_000) await setDefaults(test, { transaction_timeout: '150ms' })
+  await expect(asReader(test, (client) => client.query('select pg_sleep(1)'))).rejects.toMatchObject({ code: '57014' })
+
+  const database = await openDatabase(test)
+  const client = await database.pool.connect()
+  try {
+    await sleep(100)
+    await client.query('begin; select pg_sleep(0.1)')
+    await sleep(100)
+    await client.query('commit')
+  } finally {
+    client.release()
+    await database.close()
+  }
+})
+
+test('a transaction sees what was committed while it waited, whatever isolation a database has for people', async () => {
+  await using test = await openTestDatabase()
+  await setDefaults(test, { default_transaction_isolation: 'serializable' })
+  const [one, other] = [await openDatabase(test), await openDatabase(test)]
+  try {
+    const config = await resolveConfig({ collections: { 'a.b.note': { columns: { text: 'text' } } } })
+    const changes = await Promise.all([one, other].map((database) => applySchema(database, { config })))
+    expect(changes.flatMap(({ created }) => created)).toEqual(['note'])
+    const { rows } = await one.pool.query('show transaction_isolation')
+    expect(rows).toEqual([{ transaction_isolation: 'read committed' }])
+  } finally {
+    await one.close()
+    await other.close()
+  }
+})
+
+test('times and nulls are read and written as they are, whatever form a database has for people', async () => {
+  await using test = await openTestDatabase()
+  await setDefaults(test, { datestyle: 'German', timezone: 'Asia/Kolkata', array_nulls: 'off', bytea_output: 'escape' })
+  const database = await openDatabase(test)
+  try {
+    const text = `select timestamptz '2026-02-03T04:05:06Z' as at, array_position($1::text[], null) as null_at, '\\x00ff'::bytea as bytes`
+    const { rows } = await database.pool.query(text, [['a', null]])
+    expect(rows).toEqual([{ at: new Date('2026-02-03T04:05:06Z'), null_at: 2, bytes: Buffer.from([0, 255]) }])
+  } finally {
+    await database.close()
+  }
+})
