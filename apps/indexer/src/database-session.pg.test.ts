@@ -75,3 +75,16 @@ test('times and nulls are read and written as they are, whatever form a database
     await database.close()
   }
 })
+
+test('CIDs are shown and looked up where strings have backslash escapes', async () => {
+  await using test = await openTestDatabase()
+  await setDefaults(test, { standard_conforming_strings: 'off', escape_string_warning: 'off' })
+  const database = await openDatabase(test)
+  await applySchema(database, { config: await resolveConfig({ collections: { '*': 'json' } }) })
+  await database.close()
+  for (const cid of ['bafyreia22y6tynbek26muhklao22mvfpjsjllgmfdaumr6ml6dw5quafiu', 'bafkqaaa']) {
+    const text = `select atproto.cid_text(atproto.cid_bytes($1)) as cid`
+    const { rows } = await asReader(test, (client) => client.query(text, [cid]))
+    expect(rows).toEqual([{ cid }])
+  }
+})

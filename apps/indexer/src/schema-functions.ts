@@ -1,5 +1,5 @@
 // SQL functions that every view leans on: stored values (project/short-forms.ts) to what people see and back, the time inside
-// a TID. Pure text; schema.ts runs it.
+// a TID. Pure text; schema.ts runs it. A body is parsed under the settings of whoever calls it: a backslash stands in `e''` alone.
 import type { ColumnType } from './config.ts'
 import { escapeMark, jsonWords, textForms, type Word } from './project/short-forms.ts'
 
@@ -60,9 +60,9 @@ function cidText(schema: string): string {
   return `create or replace function ${schema}.cid_text(cid bytea) returns text
 language plpgsql immutable strict parallel safe as $$
 declare
-  whole bytea := case when octet_length(cid) = 32 then '\\x01711220' || cid
+  whole bytea := case when octet_length(cid) = 32 then e'\\\\x01711220' || cid
     when octet_length(cid) = 33 and get_byte(cid, 0) = 0 then substring(cid from 2) else cid end;
-  padded bytea := whole || '\\x00000000';
+  padded bytea := whole || e'\\\\x00000000';
   digits bytea := '';
   five int8;
 begin
@@ -121,11 +121,11 @@ begin
     bits := bits + 5;
     if bits >= 8 then
       bits := bits - 8;
-      bytes := bytes || set_byte('\\x00', 0, (held >> bits & 255)::int);
+      bytes := bytes || set_byte(e'\\\\x00', 0, (held >> bits & 255)::int);
     end if;
   end loop;
-  return case when octet_length(bytes) = 36 and substring(bytes for 4) = '\\x01711220' then substring(bytes from 5)
-    when octet_length(bytes) = 32 then '\\x00' || bytes else bytes end;
+  return case when octet_length(bytes) = 36 and substring(bytes for 4) = e'\\\\x01711220' then substring(bytes from 5)
+    when octet_length(bytes) = 32 then e'\\\\x00' || bytes else bytes end;
 end
 $$`
 }
