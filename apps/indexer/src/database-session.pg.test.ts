@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import { resolveConfig } from './config-resolve.ts'
 import { openDatabase } from './database.ts'
 import { applySchema } from './schema.ts'
+import { runSql } from './sql.ts'
 import { openTestDatabase, type TestDatabase } from './testing-database.ts'
 
 async function setDefaults({ pool }: TestDatabase, settings: Record<string, string>): Promise<void> {
@@ -87,4 +88,12 @@ test('CIDs are shown and looked up where strings have backslash escapes', async 
     const { rows } = await asReader(test, (client) => client.query(text, [cid]))
     expect(rows).toEqual([{ cid }])
   }
+})
+
+test('`sql` finds the views and ends at its time, whatever options the URL has', async () => {
+  await using test = await openTestDatabase()
+  const url = `${test.url}${test.url.includes('?') ? '&' : '?'}options=${encodeURIComponent('-c work_mem=8MB')}`
+  const options = { url, schema: test.schema, timeoutMs: 50 }
+  expect(await runSql('select count(*) as repos from repos', options)).toMatch(/^repos\n-+\n +0\n/)
+  await expect(runSql('select pg_sleep(5)', options)).rejects.toMatchObject({ details: { sqlState: '57014' } })
 })

@@ -63,12 +63,13 @@ export async function sqlPrompt(
 async function connect({ url, schema, timeoutMs }: SqlOptions): Promise<pg.Client> {
   const client = new pg.Client({
     connectionString: url,
-    options: `-c statement_timeout=${timeoutMs} -c search_path=${schema},public`,
     application_name: 'indexer sql',
     types: { getTypeParser: () => (text: string) => text },
   })
   client.on('error', () => {}) // a prompt that idles may lose it: the next statement says so
   await client.connect()
+  // Not as `options`: those of the URL, which a hosted Postgres may ask for, would take their place.
+  await client.query(`set statement_timeout = ${timeoutMs}; set search_path = ${schema}, public`)
   return client
 }
 
