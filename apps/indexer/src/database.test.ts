@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
-import { openDatabase } from './database.ts'
+import { checkServer, openDatabase } from './database.ts'
 
 /** Of the connections to a local port, the timers that the kernel runs; 02 is the one that asks whether the peer is there. */
 async function timersTo(port: number): Promise<string[]> {
@@ -24,4 +24,13 @@ test('a database server that vanishes without a word is asked whether it is ther
   for (const socket of sockets) socket.destroy()
   await refused
   server.close()
+})
+
+test('a server that is too old is told so before anything is asked of it', () => {
+  const server = (version: string, versionNumber: number) => () =>
+    checkServer({ encoding: 'UTF8', version, versionNumber })
+  expect(server('14.0', 140_000)).not.toThrow()
+  expect(server('18.4', 180_004)).not.toThrow()
+  expect(server('13.23', 130_023)).toThrow('the server is PostgreSQL 13.23: the indexer needs 14 or newer')
+  expect(server('9.6.24', 90_624)).toThrow(expect.objectContaining({ code: 'BadUsage' }))
 })

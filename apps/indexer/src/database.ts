@@ -33,7 +33,7 @@ export interface Database {
 
 const int8 = 20
 
-/** Connects once before it returns. Throws `DatabaseUnavailable`, and `BadUsage` for another kind of URL or a schema that needs quoting. */
+/** Connects once before it returns. Throws `DatabaseUnavailable`, and `BadUsage` for another kind of URL, a server that will not do, or a schema that needs quoting. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { url, schema = 'atproto', maxConnections = 8, waitMs = 15_000 } = options
   if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
@@ -86,9 +86,11 @@ async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
   const deadline = Date.now() + waitMs
   for (;;) {
     try {
-      const { rows } = await pool.query<{ encoding: string }>(`select current_setting('server_encoding') as encoding`)
+      const { rows } = await pool.query<Server>(selectServer)
       outage.over()
-      return checkEncoding(rows[0]?.encoding)
+      const [server] = rows
+      if (server !== undefined) checkServer(server)
+      return
     } catch (cause) {
       if (databaseTrouble(cause) !== 'unavailable' || Date.now() >= deadline || outage.isEnding)
         throw noConnection(cause)
@@ -98,8 +100,25 @@ async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
   }
 }
 
-/** In any other, records whose text it lacks would be refused one by one. */
-function checkEncoding(encoding: string | undefined): void {
+interface Server {
+  encoding: string
+  version: string
+  versionNumber: number
+}
+
+const selectServer = `
+  select current_setting('server_encoding') as encoding, current_setting('server_version') as version,
+    current_setting('server_version_num')::int as "versionNumber"`
+
+/** What ends the connections of a dead process (pg_terminate_backend that waits) came with it. */
+const oldestVersion = 14
+
+/** In any other encoding, records whose text it lacks would be refused one by one. Throws `BadUsage`. */
+export function checkServer({ encoding, version, versionNumber }: Server): void {
+  if (versionNumber < oldestVersion * 10_000) {
+    const message = `the server is PostgreSQL ${version}: the indexer needs ${oldestVersion} or newer`
+    throw new IndexerError('BadUsage', message, { details: { version } })
+  }
   if (encoding === 'UTF8') return
   const message = `the database has the encoding ${encoding}: make one with \`create database NAME encoding 'UTF8' template template0\``
   throw new IndexerError('BadUsage', message, { details: { encoding } })
