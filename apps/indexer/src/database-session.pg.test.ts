@@ -97,3 +97,14 @@ test('`sql` finds the views and ends at its time, whatever options the URL has',
   expect(await runSql('select count(*) as repos from repos', options)).toMatch(/^repos\n-+\n +0\n/)
   await expect(runSql('select pg_sleep(5)', options)).rejects.toMatchObject({ details: { sqlState: '57014' } })
 })
+
+test('`sql` has no timeout but its own, and says what ended its connection', async () => {
+  await using test = await openTestDatabase()
+  await setDefaults(test, { statement_timeout: '50ms', idle_in_transaction_session_timeout: '50ms' })
+  const options = { url: test.url, schema: test.schema, timeoutMs: 0 }
+  expect(await runSql('select pg_sleep(0.2)', options)).toMatch(/^pg_sleep/)
+  await expect(runSql('select pg_terminate_backend(pg_backend_pid())', options)).rejects.toMatchObject({
+    code: 'QueryRefused',
+    details: { sqlState: '57P01' },
+  })
+})

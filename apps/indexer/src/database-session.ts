@@ -2,13 +2,27 @@
 // The surprise: what this server does not know is left out, so that one that is too old gets as far as being told so.
 import type { ClientBase } from 'pg'
 
-/** One round trip. */
 export async function setSession(client: Pick<ClientBase, 'query'>, schema: string): Promise<void> {
-  const settings = Object.entries({ ...ours, search_path: schema })
-  await client.query(setConfig, [settings.map(([name]) => name), settings.map(([, value]) => value)])
+  await setSettings(client, { ...ours, ...noTimeouts, search_path: schema })
 }
 
-/** Names as pg_settings spells them. */
+/** By the names that pg_settings has. One round trip. */
+export async function setSettings(
+  client: Pick<ClientBase, 'query'>,
+  settings: Readonly<Record<string, string>>,
+): Promise<void> {
+  await client.query(setConfig, [Object.keys(settings), Object.values(settings)])
+}
+
+/** Those of the defaults are for people. An index takes as long as it takes, and a large repo's transaction idles while its host is slow. */
+export const noTimeouts = {
+  statement_timeout: '0',
+  lock_timeout: '0',
+  transaction_timeout: '0', // since 17
+  idle_session_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+}
+
 const ours = {
   TimeZone: 'UTC',
   DateStyle: 'ISO', // pg reads a time in any other as null
@@ -19,12 +33,6 @@ const ours = {
   default_transaction_isolation: 'read committed',
   standard_conforming_strings: 'on',
   array_nulls: 'on', // else a null among the values of a parameter is the text NULL
-  // For people's queries. An index takes as long as it takes, and a large repo's transaction idles while its host is slow.
-  statement_timeout: '0',
-  lock_timeout: '0',
-  transaction_timeout: '0', // since 17
-  idle_session_timeout: '0',
-  idle_in_transaction_session_timeout: '0',
 }
 
 const setConfig = `

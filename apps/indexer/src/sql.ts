@@ -4,6 +4,7 @@
 import { createInterface } from 'node:readline/promises'
 import type { Readable, Writable } from 'node:stream'
 import pg from 'pg'
+import { noTimeouts, setSettings } from './database-session.ts'
 import { IndexerError } from './errors.ts'
 
 const maxRows = 10_000
@@ -69,7 +70,11 @@ async function connect({ url, schema, timeoutMs }: SqlOptions): Promise<pg.Clien
   client.on('error', () => {}) // a prompt that idles may lose it: the next statement says so
   await client.connect()
   // Not as `options`: those of the URL, which a hosted Postgres may ask for, would take their place.
-  await client.query(`set statement_timeout = ${timeoutMs}; set search_path = ${schema}, public`)
+  await setSettings(client, {
+    ...noTimeouts,
+    statement_timeout: String(timeoutMs),
+    search_path: `${schema}, public`,
+  })
   return client
 }
 
@@ -89,7 +94,7 @@ async function answer(client: pg.Client, query: string): Promise<string> {
         )
       : `${command}\n`
   } finally {
-    await client.query('rollback')
+    await client.query('rollback').catch(() => {}) // what broke the connection is thrown already
   }
 }
 
