@@ -1,10 +1,11 @@
 // Runs the indexer's own PostgreSQL: a data directory in, the URL of a live server out.
 // The server has its own session and outlives us: after a kill -9 the next start adopts it, and Ctrl-C does not reach it before
 // our drain. Processes on one data directory share the server; the last to leave stops it.
-import { chmodSync, existsSync, mkdirSync } from 'node:fs'
+import { chmodSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
+import { makeFolder } from 'repo-stream'
 import { insist } from './database-transact.ts'
 import { findLauncher } from './embedded-database-launcher.ts'
 import { lockDirectory } from './embedded-database-lock.ts'
@@ -40,7 +41,7 @@ const presence = 'indexer presence' // application_name of the connection that s
 export async function openEmbeddedDatabase(options: EmbeddedDatabaseOptions): Promise<EmbeddedDatabase> {
   const { log, settings = {} } = options
   const home = join(options.dataDir, 'postgres')
-  if (mkdirSync(home, { recursive: true }) !== undefined) chmodSync(home, 0o755)
+  if (makeFolder(home)) chmodSync(home, 0o755)
   const launcher = findLauncher(home)
 
   let stopping = false

@@ -7,6 +7,7 @@ export { RepoStreamError, type RepoStreamErrorCode, type RepoStreamErrorOptions 
 export { keyHeight } from './key-height.ts'
 export { defaultLimits, type Limits } from './limits.ts'
 export { loadCar } from './load-car.ts'
+export { makeFolder } from './make-folder.ts'
 export { type PublicKey, parsePublicKey } from './public-key.ts'
 export { pidSpace, startOf } from './seen-processes.ts'
 export { freeNow } from './slab.ts'

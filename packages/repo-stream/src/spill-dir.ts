@@ -2,11 +2,12 @@
 // and the time at which that process started, so that a pid that was given out again is not taken for the old one; and where that pid
 // counts, for the folder may be shared with another machine or container, whose processes cannot be seen from here.
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { threadId } from 'node:worker_threads'
 import { RepoStreamError } from './errors.ts'
+import { makeFolder } from './make-folder.ts'
 import { pidSpace, startOf } from './seen-processes.ts'
 
 const pattern = /^repo-stream-(\d+)-(\w+)-(?:(\w+)-)?\w+\.[a-z.]+(?:-\w+)?$/
@@ -30,7 +31,7 @@ export function spillPath(dir: string, extension = 'sqlite'): string {
  */
 export async function removeStaleSpills(dir: string): Promise<number> {
   try {
-    await mkdir(dir, { recursive: true })
+    makeFolder(dir)
     let removed = 0
     for (const name of await readdir(dir)) {
       const [, pid, start, place = placeOf()] = pattern.exec(name) ?? []

@@ -213,6 +213,22 @@ describe('the temporary file', () => {
     expect(readdirSync(shared)).toEqual(names.slice(0, 1))
   })
 
+  test.skipIf(process.platform !== 'linux')(
+    'goes to no folder that cannot be made, which is told at once',
+    async () => {
+      // `mkdir` with `recursive` never returns here.
+      await expect(removeStaleSpills('/proc/none/spill')).rejects.toMatchObject({
+        code: 'DiskFailed',
+        cause: { code: 'ENOENT' },
+      })
+      const deep = join(dir, 'deep', 'er')
+      expect([await removeStaleSpills(deep), await removeStaleSpills(deep), existsSync(deep)]).toEqual([0, 0, true])
+      writeFileSync(join(deep, 'file'), '')
+      await expect(removeStaleSpills(join(deep, 'file'))).rejects.toMatchObject({ cause: { code: 'EEXIST' } })
+      await expect(removeStaleSpills(join(deep, 'file', 'x'))).rejects.toMatchObject({ cause: { code: 'ENOTDIR' } })
+    },
+  )
+
   test('never replaces a file that is there', async () => {
     const path = join(dir, 'precious')
     writeFileSync(path, 'precious')
