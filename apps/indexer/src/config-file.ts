@@ -27,7 +27,7 @@ export async function readConfigFile(path: string): Promise<unknown> {
     if (typeof module === 'object' && module !== null && 'default' in module) return module.default
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new IndexerError('BadConfig', `the config file ${file} does not load: ${reason}`, {
+    throw new IndexerError('BadConfig', `the config file ${file}${lineIn(file, cause)} does not load: ${reason}`, {
       cause,
       details: { file },
     })
@@ -35,4 +35,12 @@ export async function readConfigFile(path: string): Promise<unknown> {
     hooks.deregister()
   }
   throw new IndexerError('BadConfig', `the config file ${file} has no default export`, { details: { file } })
+}
+
+/** ':3' where the stack names a line of the file: of TypeScript that does not parse, and of code that throws. */
+function lineIn(file: string, error: unknown): string {
+  const stack = error instanceof Error ? (error.stack ?? '') : ''
+  const [, after = ''] = stack.split(file)
+  const url = stack.split(pathToFileURL(file).href)[1] ?? ''
+  return /^:\d+/.exec(after)?.[0] ?? /^:\d+/.exec(url)?.[0] ?? ''
 }

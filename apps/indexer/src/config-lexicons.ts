@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { CollectionInput, CollectionsInput, ColumnInput } from './config.ts'
 import { asObject, asString, refuse, snakeCase } from './config-check.ts'
 import { reservedColumns } from './config-columns.ts'
+import { reasonOf } from './errors.ts'
 import { suggestName } from './nearest-name.ts'
 import { isNsid, matchesPattern } from './project/tables.ts'
 
@@ -66,8 +67,8 @@ class Library {
     let document: unknown
     try {
       document = JSON.parse(text)
-    } catch {
-      refuse(this.#at, `'${file}' is not JSON`)
+    } catch (error) {
+      refuse(this.#at, `'${file}' is not JSON: ${reasonOf(error)}`)
     }
     return this.#add(document, file)
   }

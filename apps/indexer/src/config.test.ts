@@ -262,3 +262,13 @@ test('the config that the docs show is a good one', async () => {
     expect.arrayContaining(['likes', 'review', 'post', 'records']),
   )
 })
+
+test('a file that does not parse is refused with the line of it, a lexicon with what is wrong in it', async () => {
+  const cut = write('cut.config.ts', 'export default {\n  collections: [\n    {\n')
+  await expect(loadInNode(cut)).rejects.toThrow(`${cut}:3 does not load: Unexpected token`)
+  const throws = write('throws.config.ts', `const a = 1\nthrow new Error('boo')\n`)
+  await expect(loadInNode(throws)).rejects.toThrow(`${throws}:2 does not load: boo`)
+  const lexicon = write('cut.json', '{ "lexicon": 1,')
+  const input = { collections: fromLexicons([lexicon]) }
+  await expect(resolveConfig(input)).rejects.toThrow(/is not JSON: .*position 15/)
+})
