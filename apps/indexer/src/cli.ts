@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8'
 import { Command, CommanderError } from 'commander'
 import { outage } from './database-outage.ts'
 import type { Log } from './log.ts'
-import { parseTimeout } from './option-values.ts'
+import { parseAccounts, parseTimeout } from './option-values.ts'
 import { readVariables } from './option-variables.ts'
 import { addOptions, type OptionName, type Options } from './options.ts'
 import type { ProgressLine } from './progress-line.ts'
@@ -93,7 +93,7 @@ function buildProgram(): Command {
     .command('demo')
     .description('the whole job offline: a small network on loopback, crawled into the embedded database')
   addOptions(demo, ['dataDir', 'schema', 'source', ...crawlOptions, ...logOptions])
-  demo.option('--accounts <n>', 'accounts of the network', Number, 500)
+  demo.option('--accounts <n>', 'accounts of the network', parseAccounts, 500)
   demo.action(async (options: Options & { accounts: number }) => {
     const { demo } = await import('./demo.ts')
     await longVerb(options, demo)

@@ -1,10 +1,11 @@
 // The verb `demo`: the whole job without a network. A relay, PDSs and a PLC directory start as a process of their own on
 // loopback and serve generated, signed repos; the production crawl then runs on them as on any network.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { makeFolder } from 'repo-stream'
 import { IndexerError } from './errors.ts'
 import { connect } from './open-database.ts'
 import type { Options } from './options.ts'
@@ -27,11 +28,8 @@ export async function demo(
   io: RunIo,
 ): Promise<{ output: string; exitCode: number }> {
   const { accounts } = options
-  if (!Number.isSafeInteger(accounts) || accounts < 10 || accounts > 1_000_000) {
-    throw new IndexerError('BadUsage', `--accounts ${accounts}: a whole number from 10 to 1000000`)
-  }
   const dataDir = join(options.dataDir, 'demo')
-  await mkdir(dataDir, { recursive: true })
+  makeFolder(dataDir)
   await using network = await startOnPorts(dataDir, accounts)
   io.log.info({ accounts, relay: network.relayUrl, plc: network.plcUrl }, 'a demo network is up on loopback')
   const runOptions = {

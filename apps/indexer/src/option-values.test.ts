@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { expect, test } from 'vitest'
+import { parseAccounts } from './option-values.ts'
 import { addOptions, type OptionName } from './options.ts'
 
 function parse(name: OptionName, flag: string, value: string): unknown {
@@ -30,4 +31,10 @@ test.each([
   ['memory', '--memory', '1.5g', 1.5 * 1024 ** 3],
 ] as const)('%s: %s %j is taken', (name, flag, value, expected) => {
   expect(parse(name, flag, value)).toBe(expected)
+})
+
+test('a number of accounts that is none is refused as it was written', () => {
+  expect(() => parseAccounts('x')).toThrow('"x" is not a whole number from 10 to 1000000')
+  expect(() => parseAccounts('9')).toThrow('from 10')
+  expect(parseAccounts('10')).toBe(10)
 })

@@ -55,6 +55,13 @@ export function parseCountOrZero(text: string): number {
   return text === '0' ? 0 : parseCount(text)
 }
 
+/** Of the demo network. */
+export function parseAccounts(text: string): number {
+  const accounts = Number(text)
+  if (Number.isSafeInteger(accounts) && accounts >= 10 && accounts <= 1_000_000) return accounts
+  throw new InvalidArgumentError(`"${text}" is not a whole number from 10 to 1000000`)
+}
+
 /** A thread takes 7 MB before its first repo, a thousand of them minutes to start; more than there are processors gain nothing. */
 export function parseThreads(text: string): number {
   const threads = Number(text)
