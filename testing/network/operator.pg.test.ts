@@ -139,6 +139,8 @@ test.each([
   ['INDEXER_ALLOW_PRIVATE_HOSTS', 'maybe', /^error: INDEXER_ALLOW_PRIVATE_HOSTS=maybe is neither true nor false\n$/],
   ['INDEXER_PLC', ',', /^error: .*'INDEXER_PLC'.* the list is empty\n$/],
   ['INDEXER_SOURCE', ' , ', /^error: .*'INDEXER_SOURCE'.* the list is empty\n$/],
+  ['INDEXER_MEMRY', '1GiB', /^error: INDEXER_MEMRY is no setting; did you mean INDEXER_MEMORY\?\n$/],
+  ['INDEXER_SERVICE_PORT', '80', /^indexer: BadUsage: .* is no https/], // of Kubernetes
 ])('the variable %s=%s is not taken for what it does not say', async (name, value, told) => {
   const { exitCode, stderr } = await runIndexer(http, {
     env: { [name]: value, INDEXER_ARCHIVE: '', INDEXER_CONFIG: '' },
