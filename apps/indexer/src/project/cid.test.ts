@@ -27,7 +27,7 @@ function toText(bytes: Uint8Array): string {
 
 test('CIDs of every length go to text and back', () => {
   const random = createRandom(1)
-  for (let length = 0; length <= 90; length++) {
+  for (let length = 0; length <= 96; length++) {
     const bytes = Uint8Array.from([1, 0x71, 0, length, ...random.bytes(length)])
     expect(isCid(bytes, 0, bytes.length)).toBe(true)
     expect(toText(bytes)).toBe(base32.encode(bytes))
@@ -50,6 +50,33 @@ test('text that is not exactly the CID is refused', () => {
   ]
   for (const text of [...near, good.replace('4', '1'), good.replace('bafy', 'bagy')])
     expect(toBytes(text), text).toBeUndefined()
+})
+
+test('a CID has at most 100 bytes as text', () => {
+  const bytes = (length: number) => Uint8Array.from([1, 0x55, 0, length, ...new Uint8Array(length)])
+  expect(toBytes(base32.encode(bytes(96)))).toHaveLength(100)
+  expect(toBytes(base32.encode(bytes(97)))).toBeUndefined()
+})
+
+test('a CID is version 1, three varints in their shortest form, and as many bytes as the last one says', () => {
+  const digest = new Array<number>(32).fill(0x80)
+  const isOne = (...bytes: number[]) => {
+    const around = Uint8Array.of(1, ...bytes, 0, 0) // what comes after it is no part of it
+    return isCid(around, 1, 1 + bytes.length)
+  }
+  expect(isOne(1, 0x71, 0x12, 0x20, ...digest)).toBe(true)
+  expect(isOne(1, 0x71, 0x1e, 0x20, ...digest)).toBe(true)
+  expect(isOne(1, 0xb0, 0xa4, 0xcc, 0x05, 0x12, 0x20, ...digest)).toBe(true)
+  expect(isOne(1, 0x80, 0x12, 0x20, 31, ...digest.slice(1))).toBe(true)
+  expect(isOne(0, 0x71, 0x12, 0x20, ...digest)).toBe(false)
+  expect(isOne(2, 0x71, 0x12, 0x20, ...digest)).toBe(false)
+  expect(isOne(1, 0x80, 0x12, 0x20, ...digest)).toBe(false)
+  expect(isOne(1, 0xf1, 0x00, 0x12, 0x20, ...digest)).toBe(false)
+  expect(isOne(1, 0x71, 0x12, 0xa0, 0x00, ...digest)).toBe(false)
+  expect(isOne(1, 0x71, 0x12, 0x1f, ...digest)).toBe(false)
+  expect(isOne(1, 0x71, 0x12, 0x21, ...digest)).toBe(false)
+  for (const cut of [[], [1], [1, 0x71], [1, 0x71, 0], [1, 0x71, 0x80], [1, 0x71, 0x12, 0x20]])
+    expect(isOne(...cut), String(cut)).toBe(false)
 })
 
 test('a character that is no digit is refused, wherever it stands', () => {

@@ -5,7 +5,7 @@ import type { Memory } from 'repo-stream'
 export function isCid(bytes: Uint8Array, start: number, end: number): boolean {
   const length = end - start
   if (length === 36 && bytes[start] === 1 && bytes[start + 2] === 0x12 && bytes[start + 3] === 0x20) {
-    return (bytes[start + 1] ?? 0x80) < 0x80
+    if ((bytes[start + 1] ?? 0x80) < 0x80) return true
   }
   return bytes[start] === 1 && isMultihash(bytes, start + 1, end)
 }
