@@ -1,5 +1,5 @@
 import { loadCar } from 'repo-stream'
-import { buildRepo, encodeRecord, makeDid, makeSigningKey, type RepoRecord } from 'repo-stream/fixtures'
+import { buildRepo, collectGarbage, encodeRecord, makeDid, makeSigningKey, type RepoRecord } from 'repo-stream/fixtures'
 import { expect, test } from 'vitest'
 import { loadConfig } from '../config.ts'
 import { projectionLimits } from './limits.ts'
@@ -51,7 +51,7 @@ test('a record without $type is a row of its collection after one walk, and noth
 })
 
 test('a $type that is no text, or empty, is like any wrong one', async () => {
-  for (const $type of [7, null, '', 'x'.repeat(400)]) {
+  for (const $type of [7, null, '', 'x'.repeat(400), new TextEncoder().encode(like), [like]]) {
     const walked = await walkTwice([{ key: `${like}/3jzfcijpj2z2a`, value: { $type, subject: { uri } } }])
     expect(walked.rows).toMatchObject([{ table: 'like', values: { subject_uri: uri } }])
     expect(walked.oddities).toEqual([`${like}/3jzfcijpj2z2a $type TypeDiffers`])
@@ -185,6 +185,27 @@ test('memory for a huge record is given back after it', () => {
   expect(projection.process(small, digest, placeOf(small)).buffer.byteLength).toBeLessThan(
     projectionLimits.maxKeptScratchBytes,
   )
+})
+
+test('types that can be no collection are not remembered, and do not make a second walk', async () => {
+  const projection = createProjection(all)
+  const block = encode({ $type: 'x'.repeat(1_000_000) })
+  const typeAt = block.indexOf(0x78)
+  collectGarbage()
+  const before = process.memoryUsage()
+  for (let i = 0; i < 120; i++) {
+    block.set(Buffer.from(String(i)), typeAt)
+    projection.process(block, new Uint8Array(32), placeOf(block))
+  }
+  collectGarbage()
+  const { heapUsed, external } = process.memoryUsage()
+  expect(heapUsed + external - before.heapUsed - before.external).toBeLessThan(50_000_000)
+  const value = { $type: 'x'.repeat(318), subject: { uri } }
+  const walked = await walkTwice([{ key: `${like}/3jzfcijpj2z2a`, value }])
+  expect(walked).toMatchObject({ walks: 1, rows: [{ values: { subject_uri: uri } }] })
+  expect(walked.oddities).toEqual([`${like}/3jzfcijpj2z2a $type TypeDiffers`])
+  const generic = await walkTwice([{ key: 'com.example.other/a', value: { $type: 'x'.repeat(318) } }], all)
+  expect(generic).toMatchObject({ walks: 1, rows: [{ table: 'records' }], oddities: [] })
 })
 
 function encode(value: unknown): Uint8Array {

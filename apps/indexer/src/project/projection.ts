@@ -10,7 +10,7 @@ import { Layouts } from './layouts.ts'
 import { projectionLimits } from './limits.ts'
 import type { OddityCode } from './oddity.ts'
 import { isText, Projector } from './projector.ts'
-import { createTableFinder, isNsid, isUsableKey } from './tables.ts'
+import { createTableFinder, isNsid, isUsableKey, maxNsidLength } from './tables.ts'
 
 /** Where settled entries go. `RowFields` and `Uint8Array`s are valid only during the call. */
 export interface ProjectionSink {
@@ -161,6 +161,7 @@ class CompiledProjection implements Projection {
     const { bytes } = reader
     const length = reader.argument
     const start = reader.takeBody()
+    if (length > maxNsidLength) return 'raw' // of no collection, and as long as a stranger likes: nothing may remember it
     for (const type of this.#types) if (isText(type.bytes, bytes, start, length)) return type.projector
     const type = Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('latin1')
     const table = this.#findTable(type)

@@ -38,7 +38,7 @@ export function matchesPattern(collection: string, pattern: string): boolean {
 
 /** The NSID syntax, as far as a table has to care: what it lets in can be a name in a column and in an AT-URI. */
 export function isNsid(text: string): boolean {
-  return text.length <= 317 && nsid.test(text)
+  return text.length <= maxNsidLength && nsid.test(text)
 }
 
 /** Characters that the record key and NSID syntaxes allow, and a length that Postgres can index. */
@@ -51,5 +51,7 @@ export function isUsableKey({ collection, keyBytes, rkeyFrom, rkeyTo }: Entry, t
   return !table.generic || isNsid(collection)
 }
 
+/** By specification. */
+export const maxNsidLength = 317
 const maxRememberedCollections = 4_096
 const nsid = /^[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+$/
