@@ -94,6 +94,7 @@ export function decodeForTest(bytes: Uint8Array): Decoded {
     if (tag !== 42n || head >> 5 !== 2) throw new Error('tag')
     const link = take(readArgument(head & 31, false))
     if (link[0] !== 0) throw new Error('link')
+    if (link[1] !== 1) throw new Error('version') // multiformats takes a zero there for the version of a CID without one
     return CID.decode(link.subarray(1))
   }
 
