@@ -3,7 +3,7 @@ import { type Entry, entryOf } from 'repo-stream'
 import type { Config, Table } from '../config.ts'
 import type { RowFields } from './answer.ts'
 import { createProjection, type ProjectionSink } from './projection.ts'
-import { placeOf } from './testing-place.ts'
+import { placeAmong } from './testing-place.ts'
 
 export interface Settled {
   table?: Table
@@ -30,7 +30,7 @@ export function createTestProjection(config: Config): TestProjection {
   const first = createProjection(config)
   const second = createProjection(config, { keepRaw: new Set([Buffer.from(digest).toString('latin1')]) })
   const settle = (projection: typeof first, collection: string, block: Uint8Array, rkey: string): Settled => {
-    const data = Uint8Array.from(projection.process(block, digest, placeOf(block)))
+    const data = Uint8Array.from(projection.process(block, digest, placeAmong(block)))
     const cid = Uint8Array.from([1, 0x71, 0x12, 0x20, ...digest])
     const settled: Settled = { oddities: [], originals: [] }
     projection.settle(entryOf({ collection, rkey, cid, data }), recorder(settled))
