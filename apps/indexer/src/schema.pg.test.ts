@@ -6,7 +6,7 @@ import { camelCase } from './config-check.ts'
 import { resolveConfig } from './config-resolve.ts'
 import { openDatabase } from './database.ts'
 import { jsonWords } from './project/short-forms.ts'
-import { cidForms, didForms, uriForms } from './project/testing-short-forms.ts'
+import { cidForms, didForms, jsonForm, uriForms } from './project/testing-short-forms.ts'
 import { applySchema, refuseOtherTables } from './schema.ts'
 import { administer, openTestDatabase } from './testing-database.ts'
 
@@ -63,8 +63,15 @@ test('views show whole what rows hold in short forms', async () => {
   expect(await read(`cid_text(decode(stored, 'hex'))`, column(cidForms, stored))).toEqual(column(cidForms, values))
   expect(await read(`encode(cid_bytes(stored), 'hex')`, column(cidForms, values))).toEqual(column(cidForms, stored))
   expect(await read('coalesce(at_uri_text(null), did_text(null), whole_jsonb(null)::text)', [''])).toEqual([null])
-  const words = jsonWords.map((word) => JSON.stringify(word.stretch.text))
-  expect(await read('whole_jsonb(stored)', words)).toEqual(words.map((word) => JSON.parse(word)))
+  const forms = jsonWords.map(jsonForm)
+  expect(
+    await read(
+      'whole_jsonb(stored)',
+      forms.map((form) => form.stored),
+    ),
+  ).toEqual(forms.map(({ whole }) => JSON.parse(whole)))
+  const quoted = jsonWords.map((word) => JSON.stringify(word.stretch.text))
+  expect(await read('whole_jsonb(stored)', quoted)).toEqual(jsonWords.map((word) => word.stretch.text))
 })
 
 const column = (pairs: readonly (readonly [string, string])[], index: 0 | 1) => pairs.map((pair) => pair[index])
