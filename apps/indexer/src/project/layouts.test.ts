@@ -56,7 +56,7 @@ test('a record that begins like a known one is not taken for it when it is longe
 test('a known layout tells the originals of its odd values, and one where something is no map is not learned', async () => {
   const columns = { s: 'text', t: 'timestamptz', deep: { type: 'text', path: 'a.b' } } as const
   const rows = createTestProjection(await resolveConfig({ collections: { 'com.example.one': { columns } } }))
-  for (let i = 0; i < 140; i++) {
+  for (let i = 0; i < 300; i++) {
     const value = { $type: 'com.example.one', s: 'text\0', t: `no time ${i % 10}`, a: i < 70 ? { b: 'x' } : 'noMap' }
     const { oddities, originals } = rows.settleAs(value.$type, Uint8Array.from(encodeRecord(value)))
     const blocked = i < 70 ? [] : ['deep WrongType']
