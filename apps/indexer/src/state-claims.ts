@@ -41,8 +41,9 @@ export function createClaims(context: StateContext) {
     return known
   }
 
-  const giveBack = ({ statement, values }: Release): Promise<void> =>
+  const giveBack = ({ statement, values, afterClaim }: Release): Promise<void> =>
     transact(pool, async (client) => {
+      if (afterClaim !== undefined) await client.query('select pg_advisory_xact_lock($1)', [afterClaim])
       const { rows } = await client.query<{ state: RepoState }>(statement, values)
       const changes = new CounterChanges()
       for (const { state } of rows) changes.move('working', state)
@@ -51,7 +52,8 @@ export function createClaims(context: StateContext) {
 
   /**
    * One statement is the transaction: one round trip. Its tokens are drawn before: if a broken connection answers it, they tell
-   * what it had claimed, and that is given back before it runs again.
+   * what it had claimed, and that is given back before it runs again: when it has ended, for the server goes on with a statement whose
+   * client is lost, and what it claimed later would be nobody's for as long as we live.
    */
   const claim = async (kind: ClaimKind, { hostId, limit, parameters = [] }: ClaimWish): Promise<ClaimedRepo[]> => {
     const owner = process() // whoever is taken for dead meanwhile claims nothing, under its new number neither
@@ -66,7 +68,11 @@ export function createClaims(context: StateContext) {
     }
     const rows = await insist(async () => {
       if (runs++ > 0)
-        await giveBack({ statement: releaseRange, values: [first.toString(), (first + BigInt(limit)).toString()] })
+        await giveBack({
+          statement: releaseRange,
+          values: [first.toString(), (first + BigInt(limit)).toString()],
+          afterClaim: first.toString(),
+        })
       return (await pool.query<ClaimedRepo>(statement)).rows
     })
     step('after-claim')
@@ -160,7 +166,7 @@ const selects = {
 function claimSelected(select: string): string {
   return `
   with ours as (
-    select from host_leases l join processes p on p.id = l.process
+    select pg_advisory_xact_lock($2::bigint) from host_leases l join processes p on p.id = l.process
     where l.host_id = $4::int and l.egress = p.egress and p.id = $1::bigint
   ),
   picked as (${select}),
@@ -211,6 +217,8 @@ const selectHostsWithWork = `
 interface Release {
   statement: string
   values: unknown[]
+  /** The first token of a claim, which holds a lock of this number: if it is under way, its end is waited for. */
+  afterClaim?: string
 }
 
 const backToWaiting = `
