@@ -7,6 +7,7 @@ import { fetchRepo } from '../src/fetch.ts'
 import { createHosts } from '../src/hosts.ts'
 import type { HostLimits } from '../src/hosts-limits.ts'
 import { openHttp } from '../src/http.ts'
+import { steadyNow } from '../src/steady-clock.ts'
 import type { Population } from './hosts-population.ts'
 import type { RealCounts, RealServerData } from './hosts-real-server.ts'
 
@@ -41,7 +42,7 @@ export async function crawlRealHosts(
         keepAliveMaxMs: 30_000,
       },
     })
-    const hosts = createHosts({ now: Date.now, maxInFlight, limits })
+    const hosts = createHosts({ now: steadyNow, maxInFlight, limits })
     let left = population.hosts.reduce((sum, { repos }) => sum + repos, 0)
     let wake = () => {}
 

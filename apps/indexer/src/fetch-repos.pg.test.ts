@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { IndexerError } from './errors.ts'
 import { fetchRepos } from './fetch-repos.ts'
 import { createHosts } from './hosts.ts'
@@ -10,6 +10,7 @@ import { createResolver, type Resolver } from './resolve.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import { RunMetrics } from './run-metrics.ts'
 import { openState } from './state.ts'
+import { steadyNow } from './steady-clock.ts'
 import { openTestDatabase } from './testing-database.ts'
 import { openTestCrawl, type TestCrawl } from './testing-database-repos.ts'
 import { News } from './wakeup.ts'
@@ -95,5 +96,40 @@ test('a process that has fetched all, and goes on with other work, keeps no host
   expect(await state.readBalance()).toMatchObject({ failed: 1 })
   expect((await database.pool.query('select * from host_leases')).rows).toEqual([])
   expect((await database.pool.query('select idle_since from processes')).rows).toEqual([{ idle_since: null }])
+  await state.end()
+})
+
+test('a clock that is put back by hours holds nothing up: repos that are listed meanwhile are found, and asked for', async () => {
+  await using database = await openTestDatabase()
+  await using http = openTestHttp()
+  const state = await openState(database)
+  await state.readSource('relay')
+  const list = (name: string) =>
+    state.commitPage({
+      ...{ source: 'relay', cursor: name, finished: false, host: `https://${name}.test` },
+      repos: [{ did: `did:plc:${name}`, active: true }],
+    })
+  await list('first')
+  const hosts = createHosts({ now: steadyNow, maxInFlight: 8 })
+  await using memory = await keepHosts(hosts, database)
+  const asked: string[] = []
+  const { now } = Date
+  using clock = vi.spyOn(Date, 'now')
+  await fetchRepos({
+    ...{ state, hosts, saveHosts: memory.save, flush: () => {}, metrics: new RunMetrics(), resolved: new News() },
+    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6), onFailure: () => {} },
+    resolver: createResolver({ http, plcUrls: [] }),
+    indexRepo: async ({ did }) => {
+      asked.push(did)
+      clock.mockImplementation(() => now() - 2 * 3_600_000)
+      if (asked.length === 1) for (const name of ['second', 'third']) await list(name)
+      throw new IndexerError('XrpcRefused', 'not this one')
+    },
+    log: openLog({ json: true, level: 'fatal' }),
+    retry: { baseDelayMs: 10, maxAttempts: 1 },
+    signal: AbortSignal.timeout(10_000),
+    moreToCome: () => state.fetchesLeft(),
+  })
+  expect(asked.toSorted()).toEqual(['did:plc:first', 'did:plc:second', 'did:plc:third'])
   await state.end()
 })

@@ -12,6 +12,7 @@ import type { Resolver } from './resolve.ts'
 import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { RunMetrics } from './run-metrics.ts'
 import type { ClaimedRepo, State } from './state.ts'
+import { steadyNow } from './steady-clock.ts'
 import type { News } from './wakeup.ts'
 
 /** Finished repos whose transaction is still to come; past this nothing new is fetched. */
@@ -72,13 +73,13 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
     for (;;) {
       signal.throwIfAborted()
       if (failure) throw failure
-      if (Date.now() >= lookAtMs || (inFlight.size === 0 && heard !== resolved.times)) {
+      if (steadyNow() >= lookAtMs || (inFlight.size === 0 && heard !== resolved.times)) {
         heard = resolved.times
-        const startedMs = Date.now()
+        const startedMs = steadyNow()
         const hasWork = await queues.lookForWork()
         await state.setIdle(!hasWork && inFlight.size === 0)
-        const pauseMs = Math.min(maxLookForWorkMs, (Date.now() - startedMs) * 20)
-        lookAtMs = Date.now() + Math.max(minLookForWorkMs, pauseMs)
+        const pauseMs = Math.min(maxLookForWorkMs, (steadyNow() - startedMs) * 20)
+        lookAtMs = steadyNow() + Math.max(minLookForWorkMs, pauseMs)
       }
       // A process that was stopped and goes on may have lost its hosts to others: it asks when a beat has told.
       const full = !state.isSure || isBusy(budget) || isBusy(spills) || unwritten.size >= maxUnwritten
@@ -96,7 +97,7 @@ export async function fetchRepos(context: FetchContext): Promise<void> {
       }
       if (inFlight.size === 0) context.flush()
       if (inFlight.size + unwritten.size === 0 && queues.isEmpty() && !(await context.moreToCome())) return
-      await wakeup.wait(Math.min(turn.waitMs ?? minLookForWorkMs, Math.max(1, lookAtMs - Date.now())), signal)
+      await wakeup.wait(Math.min(turn.waitMs ?? minLookForWorkMs, Math.max(1, lookAtMs - steadyNow())), signal)
     }
   } catch (error) {
     context.onFailure(error)

@@ -4,6 +4,7 @@ import { type ErrorCode, IndexerError } from './errors.ts'
 import { type Http, type HttpAnswer, headerText } from './http.ts'
 import { readText } from './http-text.ts'
 import { type RateLimit, readRateLimit } from './rate-limit.ts'
+import { steadyNow } from './steady-clock.ts'
 
 export interface FetchContext {
   http: Http
@@ -29,7 +30,7 @@ export interface ResponseSeen {
   kind: 'repo' | 'other'
   status: number
   rateLimit: RateLimit
-  /** Date.now() when the request was sent: the host cannot have counted what was sent later. */
+  /** steadyNow() when the request was sent: the host cannot have counted what was sent later. */
   requestedAtMs: number
 }
 
@@ -45,7 +46,7 @@ export async function askXrpc(request: XrpcRequest, context: FetchContext): Prom
   const { http, signal, onResponse, maxBytes, onBytes, freesChunks } = context
   const kind = request.method === 'com.atproto.sync.getRepo' ? 'repo' : 'other'
   if (kind === 'other') await context.turn?.(request.host)
-  const requestedAtMs = Date.now()
+  const requestedAtMs = steadyNow()
   let rateLimit: RateLimit = {}
   const answer = await http.get(xrpcUrl(request), {
     accept: request.accept,

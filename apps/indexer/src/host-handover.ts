@@ -5,6 +5,7 @@ import type { Hosts } from './hosts.ts'
 import type { Log } from './log.ts'
 import type { State } from './state.ts'
 import type { HostWithWork } from './state-claims.ts'
+import { steadyNow } from './steady-clock.ts'
 
 /** The others are looked after this often. */
 const lookEveryMs = 1_000
@@ -33,14 +34,14 @@ export class HostHandover {
 
   /** Given away, or about to be: not to be asked. */
   isAway(origin: string): boolean {
-    return this.#leaving.has(origin) || (this.#awayUntilMs.get(origin) ?? 0) > Date.now()
+    return this.#leaving.has(origin) || (this.#awayUntilMs.get(origin) ?? 0) > steadyNow()
   }
 
   /** `held`: ours, and with work. */
   async look(held: readonly HostWithWork[]): Promise<void> {
     await this.#letGo()
-    if (held.length < 2 || Date.now() < this.#lookAtMs) return
-    this.#lookAtMs = Date.now() + lookEveryMs
+    if (held.length < 2 || steadyNow() < this.#lookAtMs) return
+    this.#lookAtMs = steadyNow() + lookEveryMs
     const peers = await this.#context.state.idlePeers()
     if (peers === 0) return
     // A host that pauses is of no use to the other one.
@@ -71,7 +72,7 @@ export class HostHandover {
 
   /** Those that nothing is in flight to. */
   async #letGo(): Promise<void> {
-    for (const [origin, untilMs] of this.#awayUntilMs) if (untilMs < Date.now()) this.#awayUntilMs.delete(origin)
+    for (const [origin, untilMs] of this.#awayUntilMs) if (untilMs < steadyNow()) this.#awayUntilMs.delete(origin)
     if (this.#leaving.size === 0) return
     const { state, saveHosts, releaseClaims } = this.#context
     const inFlight = this.#inFlight()
@@ -81,7 +82,7 @@ export class HostHandover {
     await releaseClaims(quiet.map(([origin]) => origin))
     await state.dropHosts(quiet.map(([, hostId]) => hostId))
     for (const [origin] of quiet) {
-      this.#awayUntilMs.set(origin, Date.now() + keepAwayMs)
+      this.#awayUntilMs.set(origin, steadyNow() + keepAwayMs)
       this.#leaving.delete(origin)
     }
   }

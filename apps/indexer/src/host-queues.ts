@@ -7,6 +7,7 @@ import type { Log } from './log.ts'
 import { failedRetryAt, patienceMs, type RetryPolicy } from './retry-policy.ts'
 import type { ClaimedRepo, State } from './state.ts'
 import type { HostWithWork } from './state-claims.ts'
+import { steadyNow, wallTime } from './steady-clock.ts'
 
 /**
  * Repos claimed at once for a host: one round trip for many. A host that uses up its claims within `soonMs` gets twice as many
@@ -57,7 +58,7 @@ export class HostQueues {
   async lookForWork(): Promise<boolean> {
     const { state, hosts, retry } = this.#context
     this.#dropIfLost()
-    const diedBeforeMs = Date.now() - patienceMs(retry)
+    const diedBeforeMs = steadyNow() - patienceMs(retry)
     // One repo that fails and is tried again does not make its host dead: only failures in a row do, which cool it down. One
     // that was dead before a restart may be back: it is asked once before it is given up.
     const failing = hosts.describe().filter((host) => host.state !== 'ok' && host.failedHere)
@@ -112,14 +113,14 @@ export class HostQueues {
     await this.#release([origin])
     if (await state.leaveToOthers(hostId)) {
       hosts.setWork(origin, false)
-      this.#handover.keepAway(origin, Date.now() + patienceMs(retry))
+      this.#handover.keepAway(origin, steadyNow() + patienceMs(retry))
       log.warn({ host: origin }, 'a host does not answer this process: it is left to those behind another address')
       return
     }
-    const message = `${origin} has not answered since ${new Date(deadSinceMs).toISOString()}`
+    const message = `${origin} has not answered since ${new Date(wallTime(deadSinceMs)).toISOString()}`
     const repos = await state.failHost(hostId, { code: 'HostDead', message, retryAt: failedRetryAt() })
     hosts.setWork(origin, false)
-    this.#gaveUpAtMs.set(origin, Date.now())
+    this.#gaveUpAtMs.set(origin, steadyNow())
     log.warn({ host: origin, repos }, 'a host is dead: its repos have failed')
   }
 
@@ -170,7 +171,7 @@ export class HostQueues {
 
   #nextBatch(origin: string): number {
     const last = this.#batches.get(origin)
-    const atMs = Date.now()
+    const atMs = steadyNow()
     const wanted = last === undefined ? minClaimBatch : atMs - last.atMs < soonMs ? last.size * 2 : last.size / 2
     const size = Math.min(maxClaimBatch, Math.max(minClaimBatch, wanted))
     this.#batches.set(origin, { size, atMs })

@@ -8,6 +8,7 @@ import type { Hosts } from './hosts.ts'
 import type { KnownPace } from './hosts-bucket.ts'
 import type { HostRow, RestoredHost } from './hosts-host.ts'
 import { longestWindowMs } from './rate-limit.ts'
+import { steadyTime, wallTime } from './steady-clock.ts'
 
 export interface HostsMemory extends AsyncDisposable {
   save(): Promise<void>
@@ -41,7 +42,7 @@ export async function keepHosts(hosts: Hosts, { pool }: Database): Promise<Hosts
       values: [
         changed.map(({ row }) => row.origin),
         changed.map(({ row }) => row.failures),
-        changed.map(({ row }) => (row.coolUntilMs === undefined ? null : new Date(row.coolUntilMs).toISOString())),
+        changed.map(({ row }) => (row.coolUntilMs === undefined ? null : isoTime(row.coolUntilMs))),
         changed.map(({ limits }) => limits),
       ],
     })
@@ -72,8 +73,8 @@ export function restored({ origin, coolUntil, limits }: Omit<RememberedHost, 'ho
   return {
     origin,
     ...fromLimits(limits ?? {}),
-    coolUntilMs: coolUntil?.getTime(),
-    deadSinceMs: limits?.deadSince === undefined ? undefined : Date.parse(limits.deadSince),
+    coolUntilMs: coolUntil === null ? undefined : steadyTime(coolUntil.getTime()),
+    deadSinceMs: limits?.deadSince === undefined ? undefined : fromIso(limits.deadSince),
   }
 }
 
@@ -81,8 +82,8 @@ export function fromLimits({ limit, windowMs = 0, notBefore, slowed }: Remembere
   return {
     limit: windowMs > 0 ? limit : undefined,
     windowMs: Math.min(windowMs, longestWindowMs),
-    notBeforeMs: notBefore === undefined ? undefined : Date.parse(notBefore),
-    slowed: slowed && { scale: slowed.scale, atMs: Date.parse(slowed.at) },
+    notBeforeMs: notBefore === undefined ? undefined : fromIso(notBefore),
+    slowed: slowed && { scale: slowed.scale, atMs: fromIso(slowed.at) },
   }
 }
 
@@ -90,16 +91,19 @@ export function fromLimits({ limit, windowMs = 0, notBefore, slowed }: Remembere
 export function asLimits({ limit, windowMs, notBeforeMs, slowed }: KnownPace): RememberedLimits {
   return {
     ...(limit === undefined ? {} : { limit, windowMs }),
-    ...(notBeforeMs === undefined ? {} : { notBefore: new Date(notBeforeMs).toISOString() }),
-    ...(slowed === undefined ? {} : { slowed: { scale: slowed.scale, at: new Date(slowed.atMs).toISOString() } }),
+    ...(notBeforeMs === undefined ? {} : { notBefore: isoTime(notBeforeMs) }),
+    ...(slowed === undefined ? {} : { slowed: { scale: slowed.scale, at: isoTime(slowed.atMs) } }),
   }
 }
 
 function limitsOf(row: HostRow): string {
   const { state, deadSinceMs } = row
   const isDead = state !== 'ok' && deadSinceMs !== undefined
-  return JSON.stringify({ ...asLimits(row), ...(isDead ? { deadSince: new Date(deadSinceMs).toISOString() } : {}) })
+  return JSON.stringify({ ...asLimits(row), ...(isDead ? { deadSince: isoTime(deadSinceMs) } : {}) })
 }
+
+const isoTime = (steadyMs: number): string => new Date(wallTime(steadyMs)).toISOString()
+const fromIso = (text: string): number => steadyTime(Date.parse(text))
 
 /** As many as the scheduler remembers; those that have waited longest to be asked last. Scans `hosts`, once a run. */
 const selectHosts = `

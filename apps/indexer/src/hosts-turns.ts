@@ -7,6 +7,7 @@ import type { Hosts } from './hosts.ts'
 import { asLimits, fromLimits } from './hosts-memory.ts'
 import type { State } from './state.ts'
 import { longestTurnMs } from './state-turns.ts'
+import { steadyNow } from './steady-clock.ts'
 
 export interface OtherTurnsOptions {
   signal: AbortSignal
@@ -73,10 +74,10 @@ class OtherTurns {
     const askedMs = this.#askedMs.get(origin)
     if (askedMs === undefined) {
       if (this.#askedMs.size >= maxOrigins) this.#askedMs.clear()
-      this.#askedMs.set(origin, Date.now())
+      this.#askedMs.set(origin, steadyNow())
       return
     }
-    while (Date.now() < (this.#askedMs.get(origin) ?? 0) + firstAnswerMs) await this.#sleep(lookAgainMs)
+    while (steadyNow() < (this.#askedMs.get(origin) ?? 0) + firstAnswerMs) await this.#sleep(lookAgainMs)
   }
 
   /** What the host has said is told to the other processes, and to those after us. */

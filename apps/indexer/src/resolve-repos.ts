@@ -10,6 +10,7 @@ import { ResolveQueue } from './resolve-queue.ts'
 import { failedRetryAt, type RetryPolicy, retryAt } from './retry-policy.ts'
 import type { State } from './state.ts'
 import type { Resolved, Unresolved, UnresolvedOutcome } from './state-resolution.ts'
+import { steadyNow } from './steady-clock.ts'
 import type { News } from './wakeup.ts'
 
 /** DIDs taken from the database at once, and answers after which they are saved. */
@@ -60,11 +61,11 @@ export async function resolveRepos(context: ResolveContext): Promise<void> {
     for (;;) {
       signal.throwIfAborted()
       if (failure) throw failure
-      if (queue.wantsMore && (heard !== listed.times || Date.now() >= lookAtMs)) {
+      if (queue.wantsMore && (heard !== listed.times || steadyNow() >= lookAtMs)) {
         heard = listed.times
         const taken = await state.takeUnresolved(batchSize, { withWeb: queue.hasRoomForWeb })
         queue.add(taken)
-        lookAtMs = taken.length === batchSize ? 0 : Date.now() + lookAgainMs
+        lookAtMs = taken.length === batchSize ? 0 : steadyNow() + lookAgainMs
       }
       while (!signal.aborted && queue.mayTake(isPlcPaused())) {
         const asker = askAll()
@@ -128,7 +129,7 @@ class Answers {
   unresolved: UnresolvedOutcome[] = []
   readonly #state: State
   readonly #told: News
-  #savedAtMs = Date.now()
+  #savedAtMs = steadyNow()
 
   constructor({ state, resolved }: Pick<ResolveContext, 'state' | 'resolved'>) {
     this.#state = state
@@ -140,14 +141,14 @@ class Answers {
   }
 
   get areDue(): boolean {
-    return this.size >= batchSize || (this.size > 0 && Date.now() - this.#savedAtMs >= this.saveAfterMs)
+    return this.size >= batchSize || (this.size > 0 && steadyNow() - this.#savedAtMs >= this.saveAfterMs)
   }
 
   async save(): Promise<void> {
     const { resolved, unresolved } = this
     this.resolved = []
     this.unresolved = []
-    this.#savedAtMs = Date.now()
+    this.#savedAtMs = steadyNow()
     this.saveAfterMs = Math.min(saveAfterMs, this.saveAfterMs * 2)
     if (resolved.length > 0) {
       await this.#state.saveResolved(resolved)

@@ -37,6 +37,7 @@ import { confirmSchema } from './schema.ts'
 import { checkNames } from './source-names.ts'
 import { checkServers, createSources } from './sources.ts'
 import { openState, type State } from './state.ts'
+import { steadyNow } from './steady-clock.ts'
 import { version } from './version.ts'
 import { limitsWithin, openWriter, type Writer } from './write.ts'
 
@@ -134,7 +135,7 @@ async function crawlShown(options: RunOptions, parts: Parts, io: RunIo & { stop:
   if (maxInFlight < options.concurrency)
     io.log.warn({ maxInFlight }, 'the system permits few open files (ulimit -n): fewer repos are fetched at a time')
   const hosts = createHosts({
-    now: Date.now,
+    now: steadyNow,
     maxInFlight,
     hostConcurrency: options.hostConcurrency,
     limits: options.allowPrivateHosts ? unpacedHosts : undefined,

@@ -7,6 +7,7 @@ import { FrontLook } from './front-look.ts'
 import { createHostLeases } from './host-leases.ts'
 import type { RepoState } from './repo-states.ts'
 import type { ClaimedRepo, StateContext } from './state.ts'
+import { steadyNow } from './steady-clock.ts'
 import { step } from './steps.ts'
 
 export interface HostWithWork {
@@ -36,7 +37,7 @@ export function createClaims(context: StateContext) {
   let claims = 0
 
   const boundsOf = (hostId: number): HostBound => {
-    const known = bounds.get(hostId) ?? { after: 0, lowerings: 0, front: new FrontLook(Date.now()), due: true }
+    const known = bounds.get(hostId) ?? { after: 0, lowerings: 0, front: new FrontLook(steadyNow()), due: true }
     bounds.set(hostId, known)
     return known
   }
@@ -83,7 +84,7 @@ export function createClaims(context: StateContext) {
     /** Hosts that have waiting or due repos and are ours or free: two index probes a host. */
     async hostsWithWork(): Promise<HostWithWork[]> {
       const known = [...bounds]
-      const now = Date.now()
+      const now = steadyNow()
       for (const [, bound] of known) if (bound.front.isDue(now)) bound.after = 0
       const looks = known.map(([hostId, bound]) => ({ hostId, bound, lowerings: bound.lowerings }))
       const values = [known.map(([id]) => id), known.map(([, { after }]) => after), process(), tenure.egress]

@@ -7,6 +7,7 @@ import { FrontLook } from './front-look.ts'
 import type { StateContext } from './state.ts'
 import { ensureHosts } from './state-hosts.ts'
 import { clip, statusOf } from './state-outcomes.ts'
+import { steadyNow } from './steady-clock.ts'
 import { step } from './steps.ts'
 
 export interface Unresolved {
@@ -54,12 +55,12 @@ export function createResolution({ database, process, bounds }: StateContext) {
         handedOut.clear()
         front = new FrontLook(0)
       }
-      if (front.isDue(Date.now())) after = 0
+      if (front.isDue(steadyNow())) after = 0
       const values = [after, limit, [...handedOut], withWeb]
       const { rows } = await ask<Unresolved>(pool, { name: 'unresolved', text: selectUnresolved, values })
       const last = rows.at(-1)
       if (last !== undefined) after = last.id
-      front.found(last !== undefined, Date.now())
+      front.found(last !== undefined, steadyNow())
       const room = limit - rows.length
       const due =
         room > 0
