@@ -293,6 +293,16 @@ describe('the scheduler', () => {
     expect(origins).toContain(a)
     expect(origins).toContain(b)
   })
+
+  it('takes up many hosts that all have work in no time, and forgets them when they have none', () => {
+    const { hosts } = open()
+    const startedMs = performance.now()
+    for (let index = 0; index < 60_000; index++) hosts.setWork(`https://h${index}.example`, true)
+    expect(performance.now() - startedMs).toBeLessThan(20_000) // a second; when all were looked through for each, a minute
+    for (let index = 0; index < 60_000; index++) hosts.setWork(`https://h${index}.example`, 0)
+    for (let index = 60_000; index < 120_000; index++) hosts.setWork(`https://h${index}.example`, 0)
+    expect(hosts.describe().length).toBeLessThanOrEqual(20_000)
+  })
 })
 
 it('the heap gives its items in order, whatever was taken out of its middle', () => {
