@@ -96,6 +96,25 @@ test('a host that pauses stays with the process that it told so, when half of th
   await two.end()
 })
 
+test.each([
+  [100, 64],
+  [8_000, 1_000],
+  [60_000, 4_096],
+])('of %d hosts that nobody has a process takes %d at a look', async (free, leased) => {
+  await using database = await openTestDatabase()
+  const { pool } = database
+  const state = await openState(database)
+  await pool.query(`insert into hosts (origin) select 'https://h' || n || '.test' from generate_series(1, $1) n`, [
+    free,
+  ])
+  await pool.query(`insert into repos (did, host_id) select 'did:plc:' || id, id from hosts`)
+  const { memory, queues } = await openQueues(database, state)
+  await using _memory = memory
+  await queues.lookForWork()
+  expect((await pool.query('select * from host_leases')).rowCount).toBe(leased)
+  await state.end()
+})
+
 test('what is claimed while this process is taken for dead waits again', async () => {
   await using database = await openTestDatabase()
   const { pool } = database

@@ -18,8 +18,13 @@ const maxClaimBatch = 512
 const soonMs = 5_000
 /** Claims of all hosts together that wait for a turn; some 300 bytes each. Past it a host gets one at a time. */
 const maxWaiting = 16_384
-/** Hosts leased at one look: the first of several processes should not have them all before the next one begins. */
-const leaseBatch = 64
+/**
+ * Hosts leased at one look: the first of several processes should not have them all before the next one begins. Of very many an eighth:
+ * a look at 200,000 takes a second and is six seconds apart from the next, so that 64 hosts of one repo each made eleven repos a second.
+ */
+const minLeaseBatch = 64
+const leaseShare = 1 / 8
+const maxLeaseBatch = 4096
 
 export interface HostQueuesContext {
   state: State
@@ -82,8 +87,9 @@ export class HostQueues {
   /** Those that are ours, with some that were nobody's. */
   async #leaseFree(found: readonly HostWithWork[]): Promise<HostWithWork[]> {
     const { state, hosts } = this.#context
-    const free = found.filter(({ ours }) => !ours).slice(0, leaseBatch)
-    const taken = await state.leaseHosts(free.map(({ hostId }) => hostId))
+    const free = found.filter(({ ours }) => !ours)
+    const count = Math.min(maxLeaseBatch, Math.max(minLeaseBatch, Math.ceil(free.length * leaseShare)))
+    const taken = await state.leaseHosts(free.slice(0, count).map(({ hostId }) => hostId))
     for (const host of taken) hosts.restore({ ...restored(host), takenOver: true })
     const takenIds = new Set(taken.map(({ hostId }) => hostId))
     return found.filter(({ hostId, ours }) => ours || takenIds.has(hostId))
