@@ -133,3 +133,59 @@ test('a clock that is put back by hours holds nothing up: repos that are listed 
   expect(asked.toSorted()).toEqual(['did:plc:first', 'did:plc:second', 'did:plc:third'])
   await state.end()
 })
+
+test('a run that is ended counts no attempt of what was under way, and keeps no claim of what was not', async () => {
+  await using database = await openTestDatabase()
+  await using http = openTestHttp()
+  const state = await openState(database)
+  await state.readSource('relay')
+  const repos = Array.from({ length: 5 }, (_, index) => ({ did: `did:plc:${index}`, active: true }))
+  await state.commitPage({ source: 'relay', cursor: 'c1', finished: true, host: 'https://pds.test', repos })
+  const stop = new AbortController()
+  const fetching = fetchRepos({
+    ...{ state, hosts: createHosts({ now: steadyNow, maxInFlight: 1 }), saveHosts: async () => {}, flush: () => {} },
+    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {} },
+    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
+    resolver: createResolver({ http, plcUrls: [] }),
+    indexRepo: async () => {
+      stop.abort(new Error('enough'))
+      throw new IndexerError('ConnectionLost', 'cut by the end of the run')
+    },
+    log: openLog({ json: true, level: 'fatal' }),
+    retry: { baseDelayMs: 10, maxAttempts: 1 },
+    signal: stop.signal,
+    moreToCome: async () => true,
+  })
+  await expect(fetching).rejects.toThrow('enough')
+  expect(await state.readBalance()).toMatchObject({ waiting: 5, working: 0, retry: 0, failed: 0 })
+  expect((await database.pool.query('select distinct attempts from repos')).rows).toEqual([{ attempts: 0 }])
+  await state.end()
+})
+
+test('a process that cannot be sure of its leases asks no host until a beat has told', async () => {
+  await using crawl = await openTestCrawl(1)
+  await using http = openTestHttp()
+  await crawl.state.releaseClaims(crawl.claims)
+  let isSure = false
+  const sureAtRequests: boolean[] = []
+  const state = Object.create(crawl.state, { isSure: { get: () => isSure } }) as typeof crawl.state
+  let looks = 0
+  await fetchRepos({
+    ...{ state, hosts: createHosts({ now: steadyNow, maxInFlight: 8 }), saveHosts: async () => {}, flush: () => {} },
+    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {} },
+    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
+    resolver: createResolver({ http, plcUrls: [] }),
+    indexRepo: async () => {
+      sureAtRequests.push(isSure)
+      throw new IndexerError('XrpcRefused', 'not this one')
+    },
+    log: openLog({ json: true, level: 'fatal' }),
+    retry: { baseDelayMs: 10, maxAttempts: 1 },
+    signal: AbortSignal.timeout(20_000),
+    moreToCome: async () => {
+      isSure = ++looks > 2
+      return await crawl.state.fetchesLeft()
+    },
+  })
+  expect(sureAtRequests).toEqual([true])
+})
