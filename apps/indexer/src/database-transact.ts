@@ -6,6 +6,7 @@ import type { Pool, PoolClient, QueryConfig, QueryResult, QueryResultRow } from 
 import { databaseTrouble, sqlState } from './database-errors.ts'
 import { outage } from './database-outage.ts'
 import { IndexerError } from './errors.ts'
+import { steadyNow } from './steady-clock.ts'
 
 /** A restart of Postgres with crash recovery takes seconds; a fail-over of a managed one up to a minute or two. */
 const databaseWaitMs = 180_000
@@ -53,8 +54,8 @@ export async function insist<T>(
       if (trouble === 'conflict' && conflicts++ < conflictRetries) {
         await sleep(Math.random() * 20 * conflicts)
       } else if (trouble === 'unavailable') {
-        goneSince ??= Date.now()
-        const goneMs = Date.now() - goneSince
+        goneSince ??= steadyNow()
+        const goneMs = steadyNow() - goneSince
         outage.met(howItEnded(error))
         if (goneMs > waitMs || outage.hasLastedEnough) throw unavailable(error)
         await sleep(Math.min(1_000, 20 + goneMs / 4), undefined, signal ? { signal } : {})

@@ -12,6 +12,7 @@ import { outage } from './database-outage.ts'
 import { setSession } from './database-session.ts'
 import { insist, translate } from './database-transact.ts'
 import { IndexerError } from './errors.ts'
+import { steadyNow } from './steady-clock.ts'
 
 export interface DatabaseOptions {
   url: string
@@ -83,7 +84,7 @@ function isDatabaseUrl(text: string): boolean {
 }
 
 async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
-  const deadline = Date.now() + waitMs
+  const deadline = steadyNow() + waitMs
   for (;;) {
     try {
       const { rows } = await pool.query<Server>(selectServer)
@@ -92,7 +93,7 @@ async function connectOnce(pool: Pool, waitMs: number): Promise<void> {
       if (server !== undefined) checkServer(server)
       return
     } catch (cause) {
-      if (databaseTrouble(cause) !== 'unavailable' || Date.now() >= deadline || outage.isEnding)
+      if (databaseTrouble(cause) !== 'unavailable' || steadyNow() >= deadline || outage.isEnding)
         throw noConnection(cause)
       outage.met(sqlState(cause) ?? 'no connection')
       await sleep(200)
