@@ -37,10 +37,9 @@ export async function readConfigFile(path: string): Promise<unknown> {
   throw new IndexerError('BadConfig', `the config file ${file} has no default export`, { details: { file } })
 }
 
-/** ':3' where the stack names a line of the file: of TypeScript that does not parse, and of code that throws. */
+/** ':3' where the stack names a line of the file, by its path or its URL: of TypeScript that does not parse, and of code that throws. */
 function lineIn(file: string, error: unknown): string {
   const stack = error instanceof Error ? (error.stack ?? '') : ''
-  const [, after = ''] = stack.split(file)
-  const url = stack.split(pathToFileURL(file).href)[1] ?? ''
-  return /^:\d+/.exec(after)?.[0] ?? /^:\d+/.exec(url)?.[0] ?? ''
+  const names = [file, pathToFileURL(file).href]
+  return names.flatMap((name) => /^:\d+/.exec(stack.split(name)[1] ?? '') ?? [])[0] ?? ''
 }

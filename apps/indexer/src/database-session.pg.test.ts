@@ -1,28 +1,16 @@
 // Databases whose owner has other defaults than ours, as they are set for people's queries.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Client } from 'pg'
 import { expect, test } from 'vitest'
 import { resolveConfig } from './config-resolve.ts'
 import { openDatabase } from './database.ts'
 import { applySchema } from './schema.ts'
 import { runSql } from './sql.ts'
-import { openTestDatabase, type TestDatabase } from './testing-database.ts'
+import { administer, openTestDatabase, type TestDatabase } from './testing-database.ts'
 
 async function setDefaults({ pool }: TestDatabase, settings: Record<string, string>): Promise<void> {
   const { rows } = await pool.query<{ name: string }>('select current_database() as name')
   for (const [setting, value] of Object.entries(settings))
     await pool.query(`alter database ${rows[0]?.name} set ${setting} = '${value}'`)
-}
-
-/** Under the defaults; not by way of the indexer. */
-async function asReader<Result>({ url }: TestDatabase, use: (client: Client) => Promise<Result>): Promise<Result> {
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    return await use(client)
-  } finally {
-    await client.end()
-  }
 }
 
 test('timeouts that a database has for people end no statement and no transaction of ours', async () => {
@@ -84,7 +72,7 @@ test('CIDs are shown and looked up where strings have backslash escapes', async 
   await database.close()
   for (const cid of ['bafyreia22y6tynbek26muhklao22mvfpjsjllgmfdaumr6ml6dw5quafiu', 'bafkqaaa']) {
     const text = `select atproto.cid_text(atproto.cid_bytes($1)) as cid`
-    const { rows } = await asReader(test, (client) => client.query(text, [cid]))
+    const { rows } = await administer(test.url, (client) => client.query(text, [cid]))
     expect(rows).toEqual([{ cid }])
   }
 })

@@ -9,11 +9,26 @@ import { MemoryBudget } from './memory-budget.ts'
 import { createResolver, type Resolver } from './resolve.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import { RunMetrics } from './run-metrics.ts'
-import { openState } from './state.ts'
+import { openState, type State } from './state.ts'
 import { steadyNow } from './steady-clock.ts'
 import { openTestDatabase } from './testing-database.ts'
 import { openTestCrawl, type TestCrawl } from './testing-database-repos.ts'
 import { News } from './wakeup.ts'
+
+/** What fetching needs beside the crawl's own, for a host that refuses every repo. */
+function contextOf({ state, maxInFlight = 8 }: { state: State; maxInFlight?: number }) {
+  return {
+    ...{ state, hosts: createHosts({ now: steadyNow, maxInFlight }), saveHosts: async () => {}, flush: () => {} },
+    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {} },
+    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
+    indexRepo: async () => {
+      throw new IndexerError('XrpcRefused', 'not this one')
+    },
+    log: openLog({ json: true, level: 'fatal' }),
+    retry: { baseDelayMs: 10, maxAttempts: 1 },
+    signal: AbortSignal.timeout(20_000),
+  }
+}
 
 /** Fetches all repos of a crawl; their host has none of them. */
 async function fetchNone(
@@ -23,14 +38,11 @@ async function fetchNone(
   await state.releaseClaims(claims)
   let looks = 0
   await fetchRepos({
-    ...{ state, hosts: createHosts({ now: Date.now, maxInFlight }), saveHosts: async () => {}, flush: () => {} },
-    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {}, resolver, retry },
-    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
+    ...contextOf({ state, maxInFlight }),
+    ...{ resolver, retry },
     indexRepo: async () => {
       throw new IndexerError('RepoNotFound', 'it is not here any more')
     },
-    log: openLog({ json: true, level: 'fatal' }),
-    signal: new AbortController().signal,
     moreToCome: async () => looks++ < 3,
   })
 }
@@ -70,23 +82,13 @@ test('a process that has fetched all, and goes on with other work, keeps no host
     ...{ source: 'relay', cursor: 'c1', finished: true, host: 'https://pds.test' },
     repos: [{ did: 'did:plc:a', active: true }],
   })
-  const hosts = createHosts({ now: Date.now, maxInFlight: 8 })
-  await using memory = await keepHosts(hosts, database)
+  const context = contextOf({ state })
+  await using memory = await keepHosts(context.hosts, database)
   let idleLooks = 0
   await fetchRepos({
-    ...{ state, hosts, saveHosts: memory.save, flush: () => {}, metrics: new RunMetrics(), resolved: new News() },
-    ...{
-      budget: new MemoryBudget(1e6),
-      spills: new MemoryBudget(1e6),
-      resolver: createResolver({ http, plcUrls: [] }),
-    },
-    indexRepo: async () => {
-      throw new IndexerError('XrpcRefused', 'not this one')
-    },
-    onFailure: () => {},
-    log: openLog({ json: true, level: 'fatal' }),
-    retry: { baseDelayMs: 10, maxAttempts: 1 },
-    signal: new AbortController().signal,
+    ...context,
+    saveHosts: memory.save,
+    resolver: createResolver({ http, plcUrls: [] }),
     // Idle at its last look: others may still resolve.
     moreToCome: async () => {
       const { rowCount } = await database.pool.query(`select from processes where idle_since is not null`)
@@ -110,14 +112,14 @@ test('a clock that is put back by hours holds nothing up: repos that are listed 
       repos: [{ did: `did:plc:${name}`, active: true }],
     })
   await list('first')
-  const hosts = createHosts({ now: steadyNow, maxInFlight: 8 })
-  await using memory = await keepHosts(hosts, database)
+  const context = contextOf({ state })
+  await using memory = await keepHosts(context.hosts, database)
   const asked: string[] = []
   const { now } = Date
   using clock = vi.spyOn(Date, 'now')
   await fetchRepos({
-    ...{ state, hosts, saveHosts: memory.save, flush: () => {}, metrics: new RunMetrics(), resolved: new News() },
-    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6), onFailure: () => {} },
+    ...context,
+    saveHosts: memory.save,
     resolver: createResolver({ http, plcUrls: [] }),
     indexRepo: async ({ did }) => {
       asked.push(did)
@@ -125,9 +127,6 @@ test('a clock that is put back by hours holds nothing up: repos that are listed 
       if (asked.length === 1) for (const name of ['second', 'third']) await list(name)
       throw new IndexerError('XrpcRefused', 'not this one')
     },
-    log: openLog({ json: true, level: 'fatal' }),
-    retry: { baseDelayMs: 10, maxAttempts: 1 },
-    signal: AbortSignal.timeout(10_000),
     moreToCome: () => state.fetchesLeft(),
   })
   expect(asked.toSorted()).toEqual(['did:plc:first', 'did:plc:second', 'did:plc:third'])
@@ -143,16 +142,12 @@ test('a run that is ended counts no attempt of what was under way, and keeps no 
   await state.commitPage({ source: 'relay', cursor: 'c1', finished: true, host: 'https://pds.test', repos })
   const stop = new AbortController()
   const fetching = fetchRepos({
-    ...{ state, hosts: createHosts({ now: steadyNow, maxInFlight: 1 }), saveHosts: async () => {}, flush: () => {} },
-    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {} },
-    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
+    ...contextOf({ state, maxInFlight: 1 }),
     resolver: createResolver({ http, plcUrls: [] }),
     indexRepo: async () => {
       stop.abort(new Error('enough'))
       throw new IndexerError('ConnectionLost', 'cut by the end of the run')
     },
-    log: openLog({ json: true, level: 'fatal' }),
-    retry: { baseDelayMs: 10, maxAttempts: 1 },
     signal: stop.signal,
     moreToCome: async () => true,
   })
@@ -171,17 +166,12 @@ test('a process that cannot be sure of its leases asks no host until a beat has 
   const state = Object.create(crawl.state, { isSure: { get: () => isSure } }) as typeof crawl.state
   let looks = 0
   await fetchRepos({
-    ...{ state, hosts: createHosts({ now: steadyNow, maxInFlight: 8 }), saveHosts: async () => {}, flush: () => {} },
-    ...{ metrics: new RunMetrics(), resolved: new News(), onFailure: () => {} },
-    ...{ budget: new MemoryBudget(1e6), spills: new MemoryBudget(1e6) },
+    ...contextOf({ state }),
     resolver: createResolver({ http, plcUrls: [] }),
     indexRepo: async () => {
       sureAtRequests.push(isSure)
       throw new IndexerError('XrpcRefused', 'not this one')
     },
-    log: openLog({ json: true, level: 'fatal' }),
-    retry: { baseDelayMs: 10, maxAttempts: 1 },
-    signal: AbortSignal.timeout(20_000),
     moreToCome: async () => {
       isSure = ++looks > 2
       return await crawl.state.fetchesLeft()
